@@ -1,0 +1,35 @@
+//! The one error type of the core. Messages name the operation, the shapes or dtypes, and the remedy.
+
+/// What went wrong, by the Python exception that it becomes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Wrong shapes, axes or values: `ValueError`.
+    #[error("{0}")]
+    Value(String),
+    /// Wrong dtypes or kinds of argument: `TypeError`.
+    #[error("{0}")]
+    Type(String),
+    /// An index out of range: `IndexError`.
+    #[error("{0}")]
+    Index(String),
+    /// An axis out of range: `numpy.exceptions.AxisError`.
+    #[error("{0}")]
+    Axis(String),
+    /// A matrix that has no inverse or no Cholesky factor: `numpy.linalg.LinAlgError`.
+    #[error("{0}")]
+    LinAlg(String),
+    /// An allocation that failed: `MemoryError`.
+    #[error("{0}")]
+    Memory(String),
+    /// A value that is not known yet (inside vmap) was asked for: `TypeError` subclass `ConcretizationError`.
+    #[error("{0}")]
+    Abstract(String),
+    /// The caller asked to stop (Ctrl-C): the pending Python exception.
+    #[error("interrupted")]
+    Interrupted,
+    /// A broken invariant: `RuntimeError`.
+    #[error("internal error in mlgrad, please report it: {0}")]
+    Internal(String),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;

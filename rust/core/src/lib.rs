@@ -1,0 +1,13 @@
+//! mlgrad-core: a tape of array operations, its derivatives, and the engine that runs them. No Python in here.
+
+pub mod error;
+pub mod exec;
+pub mod linalg;
+pub mod math;
+pub mod numpy;
+pub mod ops;
+pub mod plan;
+pub mod tape;
+pub mod walk;
+
+pub use error::{Error, Result};
