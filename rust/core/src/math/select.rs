@@ -1,0 +1,1 @@
+//! where: selection by a mask.

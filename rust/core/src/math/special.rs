@@ -1,0 +1,1 @@
+//! Gamma functions and the inverse error function.
