@@ -70,7 +70,7 @@ fn main() {
             let mut acc = 0u64;
             // SAFETY: the source has n elements, acc holds one.
             let ns = best(n, || unsafe { kernel(n, (&raw mut acc).cast(), pa) });
-            show(&format!("{} {dtype}", op.name()), ns);
+            show(&format!("{op:?} {dtype}"), ns);
         }
         let kernel = math::reduce::accumulate(isa, ReduceOp::Sum, DType::F64).expect("a kernel");
         // SAFETY: both rows have n elements.

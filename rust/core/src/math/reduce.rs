@@ -4,7 +4,7 @@
 //! set, so all of them give the same bits.
 
 use super::Isa;
-use crate::ops::reduction::ReduceOp;
+use crate::ops::ReduceOp;
 use crate::tape::DType;
 
 /// `acc[0] = op(acc[0], reduce(src[0..n]))`.
