@@ -232,7 +232,8 @@ EINSUM = [
     ("i,i->", (3,), (3,)), ("i,j->ij", (3,), (2,)), ("ij,jk->ik", (2, 3), (3, 4)), ("ij,jk", (2, 3), (3, 4)),
     ("ij->ji", (2, 3)), ("ij->", (2, 3)), ("ij->j", (2, 3)), ("ii->i", (3, 3)), ("ii->", (3, 3)), ("ii", (3, 3)),
     ("bij,bjk->bik", (2, 3, 4), (2, 4, 2)), ("ij,j->i", (2, 3), (3,)), ("ij,ij->i", (2, 3), (2, 3)),
-    ("...ij,...jk->...ik", (2, 2, 3), (3, 4)), ("ij,jk,kl->il", (2, 3), (3, 4), (4, 2)), ("i,ij,j->", (2,), (2, 3), (3,)),
+    ("...ij,...jk->...ik", (2, 2, 3), (3, 4)), ("ij,jk,kl->il", (2, 3), (3, 4), (4, 2)),
+    ("i,ij,j->", (2,), (2, 3), (3,)),
     ("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)), ("ij,kl->ijkl", (2, 3), (2, 2)), ("iji->j", (3, 2, 3)),
     ("ab,b,a->ab", (2, 3), (3,), (2,)), ("i...->...", (3, 2)), (" i j , j k -> k i ", (2, 3), (3, 2)),
 ]  # fmt: skip
@@ -354,9 +355,12 @@ INDICES: dict[str, Any] = {
     "broadcast arrays": (np.array([[0], [1]]), np.array([2, 0, 1])), "array and slice": (slice(None), I_, slice(1, 3)),
     "arrays apart": (np.array([0, 1, 1]), slice(None), I_), "int and array apart": (0, slice(None), I_),
     "array and int": (slice(None), I_, 1), "array and newaxis": (I_ % 2, None, slice(0, 2)),
-    "mask": np.array([True, False]), "mask of two axes": (slice(None), GRID), "mask and int": (1, np.array([True, False, True])),
-    "mask and array": (slice(None), np.array([True, False, True]), np.array([0, 3])), "whole mask": np.arange(24).reshape(2, 3, 4) % 3 == 0,
-    "ix_": np.ix_([0, 1], [2, 0], [1, 3]), "NumPy int": np.int64(1), "empty array": np.array([], dtype=np.int64), "int32 array": np.array([1, 0], dtype=np.int32),
+    "mask": np.array([True, False]), "mask of two axes": (slice(None), GRID),
+    "mask and int": (1, np.array([True, False, True])),
+    "mask and array": (slice(None), np.array([True, False, True]), np.array([0, 3])),
+    "whole mask": np.arange(24).reshape(2, 3, 4) % 3 == 0,
+    "ix_": np.ix_([0, 1], [2, 0], [1, 3]), "NumPy int": np.int64(1),
+    "empty array": np.array([], dtype=np.int64), "int32 array": np.array([1, 0], dtype=np.int32),
 }  # fmt: skip
 for name, index in INDICES.items():
     row(f"x[{name}]", lambda np, x, index=index: x[index], X, exact=True)
@@ -474,7 +478,14 @@ def _at(np: Any, x: Any, v: Any) -> Any:
 
 row("y[y > c] = v", _set_where, A((9,)), vmap=False)
 row("y[:, 1] = a row", _set_broadcast, A((3, 4)), A((3,)))
-row("y[traced int] = v", _set_traced, A((5,)), A((2,), 0, 0, "int64", lambda rng: np.array([3, 1])), A((2,)), diff=(0, 2))
+row(
+    "y[traced int] = v",
+    _set_traced,
+    A((5,)),
+    A((2,), 0, 0, "int64", lambda rng: np.array([3, 1])),
+    A((2,)),
+    diff=(0, 2),
+)
 row("recurrence in a buffer", _set_into_zeros, A((4,)))
 row("writes through views", _view_written, A((3, 3)))
 row("in-place operators", _in_place_operators, A((3,)), rtol=1e-14)
@@ -491,7 +502,9 @@ for axis in [None, 0, 1, -1]:
     row(f"argsort axis={axis}", lambda np, x, axis=axis: np.argsort(x, axis=axis), A((3, 4)), order=0, exact=True)
 row("cumsum method", lambda np, x: x.cumsum(0), A((3, 4)), rtol=1e-14)
 row("searchsorted", lambda np, x: np.searchsorted(_SORTED, x), A((9,)), order=0, exact=True)
-row("searchsorted right", lambda np, x: np.searchsorted(np.sort(x), _SORTED, side="right"), A((9,)), order=0, exact=True)
+row(
+    "searchsorted right", lambda np, x: np.searchsorted(np.sort(x), _SORTED, side="right"), A((9,)), order=0, exact=True
+)
 row("median", lambda np, x: np.median(x, axis=1), A((2, 5)), hips=False)
 row("interp", lambda np, x, y: np.interp(x, _SORTED, y), A((6,)), A((4,)), hips=False, rtol=1e-12)
 _SORTED = np.array([-1.5, -0.25, 0.5, 1.75])
@@ -560,5 +573,5 @@ row("softmax", _softmax, A((2, 5)))
 row("layer norm", _layer_norm, A((3, 5)), rtol=1e-12)
 row("attention", _attention, A((2, 3, 4)), A((2, 5, 4)), A((2, 5, 2)), rtol=1e-12)
 row("a loop with an if", _loop, A((3,)), vmap=False)
-row("finite differences on a grid", lambda np, u: u[1:-1, 1:-1] * 4 - u[2:, 1:-1] - u[:-2, 1:-1] - u[1:-1, 2:] - u[1:-1, :-2],
+row("a stencil", lambda np, u: 4 * u[1:-1, 1:-1] - u[2:, 1:-1] - u[:-2, 1:-1] - u[1:-1, 2:] - u[1:-1, :-2],
     A((5, 6)))  # fmt: skip

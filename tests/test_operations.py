@@ -70,7 +70,7 @@ def recorded(f: Callable[..., Any], *args: Any) -> Any:
 
 
 def contracted(row: Row, args: list[Any]) -> tuple[Callable[..., Any], list[Any]]:
-    """The sum of all floating-point results, each times random weights, as a function of the differentiable arguments."""
+    """The sum of all floating-point results with random weights, as a function of the differentiable arguments."""
     rng = np.random.default_rng(1)
     f, which = plain(row), row.differentiable()
     weights = [rng.uniform(0.5, 1.5, np.shape(y)) for y in leaves(reference(row)(*args))]
@@ -243,7 +243,11 @@ def test_vmap(row: Row) -> None:
         want = stacked([reference(row)(*s) for s in singles])
         got = mlgrad.vmap(plain(row), in_axes=tuple(axes))(*args)
         same(got, want, max(row.rtol, 1e-13), exact=row.exact)
-    same(mlgrad.jit(mlgrad.vmap(plain(row)))(*batch_of(row, every)), mlgrad.vmap(plain(row))(*batch_of(row, every)), 1e-13)
+    same(
+        mlgrad.jit(mlgrad.vmap(plain(row)))(*batch_of(row, every)),
+        mlgrad.vmap(plain(row))(*batch_of(row, every)),
+        1e-13,
+    )
 
 
 @rows([r for r in DIFFERENTIABLE if r.vmap])
@@ -267,9 +271,7 @@ def test_vmap_of_derivatives(row: Row) -> None:
 
 def batch_of(row: Row, axes: list[int | None]) -> list[Any]:
     drawn = [row.draw(salt=i) for i in range(3)]
-    return [
-        np.stack([d[k] for d in drawn], axis=ax) if ax is not None else drawn[0][k] for k, ax in enumerate(axes)
-    ]
+    return [np.stack([d[k] for d in drawn], axis=ax) if ax is not None else drawn[0][k] for k, ax in enumerate(axes)]
 
 
 def take(a: Any, axis: int | None, i: int) -> Any:
@@ -383,8 +385,8 @@ def test_broadcasting(name: str) -> None:
     f = getattr(np, name)
     rng = np.random.default_rng(0)
     for s, r in [
-        ((), ()), ((), (3,)), ((3,), ()), ((0,), ()), ((0,), (1,)), ((1, 3), (2, 1)), ((2, 0), (1, 1)), ((4, 1, 3), (5, 1)),
-        ((65, 1), (1, 67)), ((1,), (1, 1)), ((3, 1, 1), (3,)), ((2, 3, 1, 4), (1, 5, 1)),
+        ((), ()), ((), (3,)), ((3,), ()), ((0,), ()), ((0,), (1,)), ((1, 3), (2, 1)), ((2, 0), (1, 1)),
+        ((4, 1, 3), (5, 1)), ((65, 1), (1, 67)), ((1,), (1, 1)), ((3, 1, 1), (3,)), ((2, 3, 1, 4), (1, 5, 1)),
     ]:  # fmt: skip
         x, y = rng.uniform(1, 2, s), rng.uniform(1, 2, r)
         agree(f, x, y)
@@ -396,11 +398,11 @@ def test_broadcasting(name: str) -> None:
 def test_reduction_shapes(name: str) -> None:
     rng = np.random.default_rng(0)
     for shape, axis in [
-        ((1000,), None), ((129, 3), 0), ((129, 3), 1), ((3, 257), 1), ((3, 257), 0), ((2, 0), 0), ((0, 2), 1), ((0, 2), 0),
-        ((), None), ((0,), None), ((5, 6, 7), (0, 2)), ((5, 6, 7), 1), ((1, 1), (0, 1)),
+        ((1000,), None), ((129, 3), 0), ((129, 3), 1), ((3, 257), 1), ((3, 257), 0), ((2, 0), 0), ((0, 2), 1),
+        ((0, 2), 0), ((), None), ((0,), None), ((5, 6, 7), (0, 2)), ((5, 6, 7), 1), ((1, 1), (0, 1)),
     ]:  # fmt: skip
         x = rng.uniform(0.9, 1.1, shape)
-        f = lambda a: getattr(np, name)(a, axis=axis)  # noqa: B023
+        f = lambda a: getattr(np, name)(a, axis=axis)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:

@@ -34,7 +34,7 @@ def together(work: Callable[[int], None], n: int = 8) -> None:
         try:
             barrier.wait()
             work(k)
-        except BaseException as e:  # noqa: BLE001
+        except BaseException as e:
             errors.append(e)
 
     threads = [threading.Thread(target=run, args=(k,)) for k in range(n)]
