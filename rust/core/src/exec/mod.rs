@@ -1,1 +1,6 @@
 //! (see ARCHITECTURE.md)
+
+pub mod buffer;
+pub mod gemm;
+mod memory_limit;
+pub mod pool;

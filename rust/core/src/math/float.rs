@@ -6,7 +6,7 @@ use super::simd::neon;
 use super::simd::{Simd, Simd64, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{avx2, avx512};
-use super::{Isa, Kernel, basic, erf, exp, invtrig, log, ops, power, trig};
+use super::{Isa, Kernel, basic, erf, exp, invtrig, log, ops, power, special, trig};
 use crate::tape::DType;
 
 /// The kernel of one pass for the instruction set: `$pass<vector, operation, unroll>`.
@@ -138,8 +138,8 @@ pub(super) fn unary(isa: Isa, op: ops::Unary, dtype: DType) -> Option<Kernel> {
         IsFinite => test!(1, isa, dtype, basic::is_finite),
         Signbit => test!(1, isa, dtype, basic::signbit),
         LogicalNot => test!(1, isa, dtype, basic::logical_not),
-        // `special` has these.
-        Erfinv | Gammaln | Digamma | Polygamma(_) => None,
+        // Scalar code, the same for every instruction set.
+        Erfinv | Gammaln | Digamma | Polygamma(_) => special::unary(op, dtype),
         Invert => None,
     }
 }

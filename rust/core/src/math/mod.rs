@@ -15,6 +15,7 @@ mod invtrig;
 pub mod isa;
 mod kernel;
 mod log;
+mod map;
 mod power;
 pub mod reduce;
 pub mod select;
@@ -40,7 +41,7 @@ pub type Kernel = unsafe fn(n: usize, dst: *mut u8, a: *const u8, b: *const u8, 
 pub fn unary(isa: Isa, op: ops::Unary, dtype: DType) -> Option<Kernel> {
     match dtype {
         DType::F32 | DType::F64 => float::unary(isa, op, dtype),
-        DType::Bool | DType::U8 | DType::I32 | DType::I64 => None,
+        DType::Bool | DType::U8 | DType::I32 | DType::I64 => integer::unary_on(isa, op, dtype),
         DType::C64 | DType::C128 => None,
     }
 }
@@ -50,7 +51,7 @@ pub fn unary(isa: Isa, op: ops::Unary, dtype: DType) -> Option<Kernel> {
 pub fn binary(isa: Isa, op: ops::Binary, dtype: DType) -> Option<Kernel> {
     match dtype {
         DType::F32 | DType::F64 => float::binary(isa, op, dtype),
-        DType::Bool | DType::U8 | DType::I32 | DType::I64 => None,
+        DType::Bool | DType::U8 | DType::I32 | DType::I64 => integer::binary_on(isa, op, dtype),
         DType::C64 | DType::C128 => None,
     }
 }

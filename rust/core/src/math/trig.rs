@@ -22,7 +22,7 @@ fn reduce<V: Simd64>(x: V) -> (V, V, V::Bits) {
         // SAFETY: no vector has more than eight f64.
         let (hr, hl, hq) = unsafe {
             x.store(at.as_mut_ptr().cast());
-            for i in (0..V::LANES).filter(|i| !(at[*i].abs() < REACH)) {
+            for i in (0..V::LANES).filter(|i| at[*i].is_nan() || at[*i].abs() >= REACH) {
                 (high[i], low[i], turns[i]) = reduce_huge(at[i]);
             }
             (V::load(high.as_ptr().cast()), V::load(low.as_ptr().cast()), V::load(turns.as_ptr().cast()))
