@@ -7,6 +7,7 @@
 pub mod cast;
 pub mod integer;
 pub mod isa;
+mod map;
 pub mod reduce;
 pub mod select;
 mod simd;

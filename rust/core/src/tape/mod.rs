@@ -1,5 +1,210 @@
 //! The tape: an append-only list of nodes in SSA order.
+//!
+//! Invariants:
+//! - the inputs of a node come before it;
+//! - the inputs of an elementwise node have exactly its shape: broadcasts and casts are nodes of their own;
+//! - an `Alias` is never merged, folded or looked through while its transform is open.
 
 pub mod dtype;
+mod print;
+pub mod shape;
+pub mod value;
 
 pub use dtype::DType;
+pub use shape::{Axes, Shape};
+use smallvec::SmallVec;
+pub use value::Value;
+
+use crate::ops::{Leaf, Op, Primitive};
+use crate::{Error, Result};
+
+/// The place of a node on its tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+impl NodeId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+pub type Inputs = SmallVec<[NodeId; 3]>;
+
+/// A primitive operation applied to earlier nodes.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub op: Op,
+    pub inputs: Inputs,
+    pub shape: Shape,
+    pub dtype: DType,
+    /// Known for parameters, and for whatever has been computed and kept.
+    pub value: Option<Value>,
+    /// How many Python handles look at this node.
+    pub handles: u32,
+    /// 0, or the innermost vmap (or loop body) whose abstract arguments this node depends on.
+    pub scope: u32,
+}
+
+#[derive(Debug, Default)]
+pub struct Tape {
+    nodes: Vec<Node>,
+    /// Whether each abstract scope is still open; scope k is at k - 1.
+    scopes: Vec<bool>,
+}
+
+impl Tape {
+    pub fn new() -> Tape {
+        Tape::default()
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.index()]
+    }
+
+    pub fn op(&self, id: NodeId) -> &Op {
+        &self.nodes[id.index()].op
+    }
+
+    pub fn shape(&self, id: NodeId) -> &Shape {
+        &self.nodes[id.index()].shape
+    }
+
+    pub fn rank(&self, id: NodeId) -> usize {
+        self.shape(id).len()
+    }
+
+    pub fn dtype(&self, id: NodeId) -> DType {
+        self.nodes[id.index()].dtype
+    }
+
+    pub fn input(&self, id: NodeId, k: usize) -> NodeId {
+        self.nodes[id.index()].inputs[k]
+    }
+
+    pub fn inputs(&self, id: NodeId) -> Inputs {
+        self.nodes[id.index()].inputs.clone()
+    }
+
+    /// Appends a node. Shapes are the business of the caller, which is the builder beside each operation.
+    pub fn push(&mut self, op: Op, inputs: &[NodeId], shape: Shape, dtype: DType) -> Result<NodeId> {
+        if shape::checked_size(&shape).is_none() || shape.len() > shape::MAX_RANK {
+            return Err(Error::Memory(format!(
+                "{}: an array of shape {} and dtype {dtype} is too large to address",
+                op.name(),
+                shape::show(&shape)
+            )));
+        }
+        let mut scope = 0;
+        for &i in inputs {
+            let s = self.nodes[i.index()].scope;
+            if s != 0 {
+                if !self.scopes[s as usize - 1] {
+                    return Err(Error::Type(format!(
+                        "{}: an Array escaped from the vmapped function (or loop body) that it was made in; return it from \
+                         that function instead of storing it",
+                        op.name()
+                    )));
+                }
+                scope = scope.max(s);
+            }
+        }
+        let id = u32::try_from(self.nodes.len()).map_err(|_| {
+            Error::Memory(
+                "the tape is full: it holds 2^32 nodes; split the computation with jit or a loop primitive".into(),
+            )
+        })?;
+        self.nodes.push(Node { op, inputs: inputs.into(), shape, dtype, value: None, handles: 0, scope });
+        Ok(NodeId(id))
+    }
+
+    /// A value from outside: never part of a plan's key.
+    pub fn param(&mut self, value: Value, shape: Shape, dtype: DType) -> Result<NodeId> {
+        let id = self.push(Op::Leaf(Leaf::Param), &[], shape, dtype)?;
+        self.nodes[id.index()].value = Some(value);
+        Ok(id)
+    }
+
+    /// A value that will be known only when the plan runs, such as the argument of a vmapped function.
+    pub fn abstract_param(&mut self, scope: u32, shape: Shape, dtype: DType) -> Result<NodeId> {
+        let id = self.push(Op::Leaf(Leaf::Param), &[], shape, dtype)?;
+        self.nodes[id.index()].scope = scope;
+        Ok(id)
+    }
+
+    /// Opens a scope for abstract arguments.
+    pub fn open_scope(&mut self) -> u32 {
+        self.scopes.push(true);
+        self.scopes.len() as u32
+    }
+
+    /// Whatever depends on the scope's arguments can no longer be used.
+    pub fn close_scope(&mut self, scope: u32) {
+        self.scopes[scope as usize - 1] = false;
+    }
+
+    /// A number that is part of a plan's key, spread over `shape`.
+    pub fn literal(&mut self, v: f64, shape: &[usize], dtype: DType) -> Result<NodeId> {
+        self.push(Op::Leaf(Leaf::Literal(value::bits_of(v, dtype))), &[], shape.into(), dtype)
+    }
+
+    /// The literal `v` in the shape and dtype of `x`.
+    pub fn lit_like(&mut self, v: f64, x: NodeId) -> Result<NodeId> {
+        let (shape, dtype) = (self.shape(x).clone(), self.dtype(x));
+        self.push(Op::Leaf(Leaf::Literal(value::bits_of(v, dtype))), &[], shape, dtype)
+    }
+
+    /// The number that `x` is known to be everywhere.
+    pub fn literal_value(&self, x: NodeId) -> Option<f64> {
+        match *self.op(x) {
+            Op::Leaf(Leaf::Literal(bits)) => Some(value::number_of(bits, self.dtype(x))),
+            _ => None,
+        }
+    }
+
+    /// A fresh node that stands for `x` as the argument of a transform.
+    pub fn alias(&mut self, x: NodeId) -> Result<NodeId> {
+        let (shape, dtype) = (self.shape(x).clone(), self.dtype(x));
+        self.push(Op::Leaf(Leaf::Alias), &[x], shape, dtype)
+    }
+
+    /// `x` as a constant for derivatives.
+    pub fn stop_gradient(&mut self, x: NodeId) -> Result<NodeId> {
+        let (shape, dtype) = (self.shape(x).clone(), self.dtype(x));
+        self.push(Op::Leaf(Leaf::Stop), &[x], shape, dtype)
+    }
+
+    /// Index along `axis`, in int64.
+    pub fn iota(&mut self, shape: &[usize], axis: usize) -> Result<NodeId> {
+        self.push(Op::Leaf(Leaf::Iota(axis as u8)), &[], shape.into(), DType::I64)
+    }
+
+    pub(crate) fn same(&self, what: &str, xs: &[NodeId]) -> Result<()> {
+        let (s, d) = (self.shape(xs[0]), self.dtype(xs[0]));
+        match xs.iter().find(|&&x| self.shape(x) != s || self.dtype(x) != d) {
+            None => Ok(()),
+            Some(&x) => Err(Error::Internal(format!(
+                "{what} of {d}{} and {}{}",
+                shape::show(s),
+                self.dtype(x),
+                shape::show(self.shape(x))
+            ))),
+        }
+    }
+
+    /// Drops every node after the first `len`, for a recording that failed half way.
+    pub fn truncate(&mut self, len: usize) {
+        self.nodes.truncate(len);
+    }
+}

@@ -1,1 +1,43 @@
-//! (see ARCHITECTURE.md)
+//! The three walks over a tape: each appends nodes to the same tape and computes nothing.
+
+mod batch;
+mod forward;
+mod reverse;
+
+pub use batch::batch;
+pub use forward::jvp;
+pub use reverse::vjp;
+
+use crate::tape::{NodeId, Tape};
+
+/// The nodes between the first argument and the last output, and which of them depend on an argument.
+struct Span {
+    base: usize,
+    depends: Vec<bool>,
+    argument: Vec<bool>,
+}
+
+impl Span {
+    /// `all`: also through nodes of integer dtype, which carry no derivative.
+    fn new(t: &Tape, arguments: &[NodeId], outputs: &[NodeId], all: bool) -> Span {
+        let base = arguments.iter().map(|a| a.index()).min().unwrap_or(0);
+        let end = arguments.iter().chain(outputs).map(|a| a.index() + 1).max().unwrap_or(base);
+        let mut depends = vec![false; end.saturating_sub(base)];
+        for a in arguments {
+            depends[a.index() - base] = true;
+        }
+        let argument = depends.clone();
+        for i in 0..depends.len() {
+            if !depends[i] {
+                let n = t.node(NodeId((base + i) as u32));
+                depends[i] = (all || n.dtype.is_inexact())
+                    && n.inputs.iter().any(|x| x.index() >= base && depends[x.index() - base]);
+            }
+        }
+        Span { base, depends, argument }
+    }
+
+    fn depends(&self, x: NodeId) -> bool {
+        x.index() >= self.base && self.depends.get(x.index() - self.base).copied().unwrap_or(false)
+    }
+}

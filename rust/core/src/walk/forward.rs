@@ -1,0 +1,36 @@
+//! The forward walk: tangents of outputs from tangents of arguments.
+
+use smallvec::SmallVec;
+
+use super::Span;
+use crate::Result;
+use crate::ops::Primitive;
+use crate::tape::{NodeId, Tape};
+
+/// The tangents of `outputs`, given those of the `arguments` (aliases). `None` is a structural zero.
+pub fn jvp(
+    t: &mut Tape,
+    arguments: &[NodeId],
+    tangents: &[Option<NodeId>],
+    outputs: &[NodeId],
+) -> Result<Vec<Option<NodeId>>> {
+    let span = Span::new(t, arguments, outputs, false);
+    let mut known: Vec<Option<NodeId>> = vec![None; span.depends.len()];
+    for (a, &tangent) in arguments.iter().zip(tangents) {
+        known[a.index() - span.base] = tangent;
+    }
+    let at = |known: &[Option<NodeId>], x: NodeId| if span.depends(x) { known[x.index() - span.base] } else { None };
+    // the walk appends to the tape, but looks only at what was there before
+    for i in 0..known.len() {
+        let id = NodeId((span.base + i) as u32);
+        if !span.depends[i] || span.argument[i] {
+            continue;
+        }
+        let ins: SmallVec<[Option<NodeId>; 3]> = t.node(id).inputs.iter().map(|&x| at(&known, x)).collect();
+        if ins.iter().any(Option::is_some) {
+            let op = t.op(id).clone();
+            known[i] = op.jvp(t, id, &ins)?;
+        }
+    }
+    Ok(outputs.iter().map(|&y| at(&known, y)).collect())
+}

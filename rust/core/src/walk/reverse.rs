@@ -1,0 +1,181 @@
+//! The reverse walk: cotangents of arguments from cotangents of outputs.
+
+use smallvec::SmallVec;
+
+use super::Span;
+use crate::ops::{Binary, Cotangent, Op, Primitive, Reverse, Window, Windowed, Zeros};
+use crate::tape::{DType, NodeId, Tape};
+use crate::{Error, Result};
+
+/// What has arrived at a node so far.
+type Arrivals = SmallVec<[Cotangent; 1]>;
+
+/// The cotangents of the `arguments` (aliases), given those of the `outputs`. `None` is a structural zero.
+pub fn vjp(
+    t: &mut Tape,
+    outputs: &[NodeId],
+    cotangents: &[NodeId],
+    arguments: &[NodeId],
+) -> Result<Vec<Option<NodeId>>> {
+    let span = Span::new(t, arguments, outputs, false);
+    let start = t.len();
+    // masks matter at a node where a rule between it and the arguments can be singular
+    let mut singular = vec![false; span.depends.len()];
+    for i in 0..singular.len() {
+        if span.depends[i] {
+            let n = t.node(NodeId((span.base + i) as u32));
+            singular[i] =
+                n.op.singular() || n.inputs.iter().any(|&x| span.depends(x) && singular[x.index() - span.base]);
+        }
+    }
+    let mut arrived: Vec<Arrivals> = vec![Arrivals::new(); span.depends.len()];
+    for (&y, &g) in outputs.iter().zip(cotangents) {
+        if t.shape(y) != t.shape(g) || t.dtype(y) != t.dtype(g) {
+            return Err(Error::Value(format!(
+                "vjp: the cotangent {}{} does not match the output {}{}",
+                t.dtype(g),
+                crate::tape::shape::show(t.shape(g)),
+                t.dtype(y),
+                crate::tape::shape::show(t.shape(y))
+            )));
+        }
+        if span.depends(y) {
+            arrived[y.index() - span.base].push(g.into());
+        }
+    }
+    for i in (0..arrived.len()).rev() {
+        let id = NodeId((span.base + i) as u32);
+        if arrived[i].is_empty() || span.argument[i] {
+            continue;
+        }
+        let total = gather(t, &std::mem::take(&mut arrived[i]), start)?;
+        let op = t.op(id).clone();
+        let inputs = t.inputs(id);
+        let want: SmallVec<[bool; 3]> = inputs.iter().map(|&x| span.depends(x)).collect();
+        let masks = inputs.iter().any(|&x| span.depends(x) && singular[x.index() - span.base]);
+        let zeros = op.zeros();
+        let g = if zeros == Zeros::Elementwise { total.node } else { clean(t, total)? };
+        let incoming = if masks { mask_below(t, zeros, total, id)? } else { None };
+        let mut r = Reverse { t, want: want.clone(), masks };
+        let out = op.vjp(&mut r, id, g)?;
+        let moved = match incoming {
+            Some(m) if zeros != Zeros::Elementwise => Some(op.vjp(&mut r, id, m)?),
+            _ => None,
+        };
+        for (k, c) in out.into_iter().enumerate() {
+            let (Some(c), true) = (c, want[k]) else { continue };
+            let mask = match (zeros, &moved) {
+                (Zeros::Elementwise, _) if masks => both(t, total.mask, c.mask)?,
+                (_, Some(m)) => m[k].map(|m| m.node),
+                _ => c.mask,
+            };
+            let mut c = Cotangent { node: c.node, mask };
+            if zeros == Zeros::Elementwise && !masks {
+                // nothing singular further up: what is masked out must be a zero from here on
+                c = Cotangent { node: clean(t, Cotangent { node: c.node, mask: total.mask })?, mask: None };
+            }
+            arrived[inputs[k].index() - span.base].push(c);
+        }
+    }
+    arguments
+        .iter()
+        .map(|a| match std::mem::take(&mut arrived[a.index() - span.base]) {
+            list if list.is_empty() => Ok(None),
+            list => {
+                let total = gather(t, &list, start)?;
+                clean(t, total).map(Some)
+            }
+        })
+        .collect()
+}
+
+/// The mask that a moving operation is to move, if any.
+fn mask_below(t: &mut Tape, zeros: Zeros, total: Cotangent, node: NodeId) -> Result<Option<NodeId>> {
+    Ok(match (zeros, total.mask) {
+        (Zeros::Stopped, _) => None,
+        (Zeros::Marks, None) => {
+            let shape = t.shape(node).clone();
+            Some(t.literal(1.0, &shape, DType::Bool)?)
+        }
+        (_, mask) => mask,
+    })
+}
+
+/// Where both flow.
+fn both(t: &mut Tape, a: Option<NodeId>, b: Option<NodeId>) -> Result<Option<NodeId>> {
+    Ok(match (a, b) {
+        (Some(a), Some(b)) if a != b => Some(t.binary(Binary::LogicalAnd, a, b)?),
+        (a, b) => a.or(b),
+    })
+}
+
+/// The adjoint with zeros where nothing flows.
+fn clean(t: &mut Tape, c: Cotangent) -> Result<NodeId> {
+    match c.mask {
+        None => Ok(c.node),
+        Some(mask) => {
+            let zero = t.lit_like(0.0, c.node)?;
+            t.select(mask, c.node, zero)
+        }
+    }
+}
+
+/// The sum of all arrivals. Pieces of one array (the transposes of reads) are put together in one go.
+fn gather(t: &mut Tape, list: &[Cotangent], start: usize) -> Result<Cotangent> {
+    if let [only] = list {
+        return Ok(*only);
+    }
+    let same = list.iter().all(|c| c.mask == list[0].mask);
+    let mask = if same {
+        list[0].mask
+    } else {
+        let masks: Option<Vec<NodeId>> = list.iter().map(|c| c.mask).collect();
+        match masks {
+            None => None,
+            Some(mut masks) => {
+                masks.dedup();
+                Some(joined(t, &masks, start, Binary::LogicalOr)?)
+            }
+        }
+    };
+    let nodes: Vec<NodeId> = if same {
+        list.iter().map(|c| c.node).collect()
+    } else {
+        list.iter().map(|&c| clean(t, c)).collect::<Result<_>>()?
+    };
+    Ok(Cotangent { node: joined(t, &nodes, start, Binary::Add)?, mask })
+}
+
+fn joined(t: &mut Tape, nodes: &[NodeId], start: usize, op: Binary) -> Result<NodeId> {
+    let mut windows: Vec<Window> = Vec::new();
+    let mut pieces: Vec<NodeId> = Vec::new();
+    let mut assembled = None;
+    let mut sum: Option<NodeId> = None;
+    for &x in nodes {
+        // only what this walk made: nobody else refers to it
+        if x.index() >= start
+            && let Op::Windowed(Windowed::Assemble(ws)) = t.op(x)
+        {
+            windows.extend(ws.iter().cloned());
+            pieces.extend(t.node(x).inputs.iter().copied());
+            assembled = Some(x);
+            continue;
+        }
+        sum = Some(match sum {
+            None => x,
+            Some(s) => t.binary(op, s, x)?,
+        });
+    }
+    let whole = match assembled {
+        None => None,
+        Some(x) if pieces.len() == t.node(x).inputs.len() => Some(x),
+        Some(x) => {
+            let shape = t.shape(x).clone();
+            Some(t.assemble(&shape, windows, &pieces)?)
+        }
+    };
+    match (sum, whole) {
+        (Some(s), Some(w)) => t.binary(op, s, w),
+        (s, w) => s.or(w).ok_or_else(|| Error::Internal("a sum of nothing".into())),
+    }
+}
