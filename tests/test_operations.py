@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +16,7 @@ import mlgrad.scipy.special
 import numpy as np
 import pytest
 import scipy.special
+from mlgrad import _core
 from tables import ROWS, A, Row
 
 DIFFERENTIABLE = [r for r in ROWS if r.order > 0]
@@ -591,3 +596,48 @@ def test_special_values_of_functions() -> None:
         for name in BINARY[:18]:
             f = getattr(np, name)
             np.testing.assert_allclose(recorded(f, a, b), f(a, b), rtol=1e-13, err_msg=name)
+
+
+# --- instruction sets -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+def test_every_instruction_set(isa: str) -> None:
+    """The same results from each set of kernels, to a few units in the last place, at every length of tail."""
+    code = f"""
+        import warnings
+        warnings.simplefilter("ignore")
+        import numpy as np, scipy.special, mlgrad
+        from mlgrad import _core
+        assert _core.isa() == {isa!r}, _core.isa()
+        rng = np.random.default_rng(0)
+        special = ["erf", "erfc", "erfinv", "expit", "log_expit", "gammaln", "digamma"]
+        functions = [getattr(np, n) for n in {[n for n in UNARY if n != "invert"]!r}]
+        functions += [getattr(scipy.special, n) for n in special]
+        two = [getattr(np, n) for n in {[n for n in BINARY[:18] if n != "nextafter"]!r}]
+        for dtype, rtol in ((np.float64, 2e-13), (np.float32, 4e-6)):
+            for n in [*range(1, 18), 31, 32, 33, 63, 64, 65, 127, 129, 1025]:
+                x, y = rng.uniform(0.05, 0.95, (2, n)).astype(dtype)
+                for f in functions:
+                    z = x + 1 if f in (np.arccosh, scipy.special.digamma) else x
+                    np.testing.assert_allclose(mlgrad.jit(f)(z), f(z), rtol=rtol, atol=rtol, err_msg=f.__name__)
+                for f in two:
+                    got = mlgrad.vjp(f, x, y)[0] if f is not np.floor_divide else mlgrad.jit(f)(x, y)
+                    np.testing.assert_allclose(got, f(x, y), rtol=rtol, err_msg=f.__name__)
+        x = rng.uniform(0.5, 1.5, (37, 53))
+        for f in (np.sum, np.prod, np.max, np.min, np.mean, np.var):
+            for axis in (None, 0, 1):
+                got = mlgrad.jit(lambda x: f(x, axis=axis))(x)
+                np.testing.assert_allclose(got, f(x, axis=axis), rtol=1e-12)
+        got = mlgrad.jit(lambda x: x @ x.T)(x)
+        np.testing.assert_allclose(got, x @ x.T, rtol=1e-12)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "MLGRAD_ISA": isa},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -118,7 +118,7 @@ def logarithms():
         reciprocal.append(r)
         high.append(t_hi)
         low.append(t - t_hi)
-        assert -0.03126 <= lo * r - 1 and hi * r - 1 <= 0.06251
+        assert lo * r - 1 >= -0.03126 and hi * r - 1 <= 0.06251
     emit("LOG_R", reciprocal, "1/m to eight bits, by the first four bits of the fraction of m in [0.75, 1.5).")
     emit("LOG_HI", high, "Its -ln, multiples of 2^-42, and")
     emit("LOG_LO", low, "what is missing from it.")
@@ -132,7 +132,7 @@ def logarithms():
         hi, lo = pair(base)
         emit(f"INV_{name}_HI", hi, "A reciprocal logarithm, and")
         emit(f"INV_{name}_LO", lo, "what is missing from it.")
-    f = lambda z: (mp.log1p(z) - z + z**2 / 2) / z**3  # noqa: E731
+    f = lambda z: (mp.log1p(z) - z + z**2 / 2) / z**3
     polynomial("LOG_POLY", f, -0.03126, 0.06251, 9, "(ln(1+z) - z + z²/2) / z³.", lambda z: z**2)
     polynomial(
         "LOG_TAIL",
@@ -158,17 +158,40 @@ def trigonometry():
     b = (half_pi / 2 * mpf("1.001")) ** 2
     root = mp.sqrt
     polynomial(
-        "SIN_POLY", lambda t: (mp.sin(root(t)) - root(t)) / (t * root(t)), 0, b, 6, "(sin r - r) / r³ in r².", lambda t: t
+        "SIN_POLY",
+        lambda t: (mp.sin(root(t)) - root(t)) / (t * root(t)),
+        0,
+        b,
+        6,
+        "(sin r - r) / r³ in r².",
+        lambda t: t,
     )
     polynomial(
-        "COS_POLY", lambda t: (mp.cos(root(t)) - 1 + t / 2) / t**2, 0, b, 6, "(cos r - 1 + r²/2) / r⁴ in r².", lambda t: t**2
+        "COS_POLY",
+        lambda t: (mp.cos(root(t)) - 1 + t / 2) / t**2,
+        0,
+        b,
+        6,
+        "(cos r - 1 + r²/2) / r⁴ in r².",
+        lambda t: t**2,
     )
     b = mpf(7) / 16 * mpf("1.001")
     polynomial(
-        "ATAN_POLY", lambda t: (mp.atan(root(t)) - root(t)) / (t * root(t)), 0, b**2, 12, "(atan r - r) / r³ in r².", lambda t: t
+        "ATAN_POLY",
+        lambda t: (mp.atan(root(t)) - root(t)) / (t * root(t)),
+        0,
+        b**2,
+        12,
+        "(atan r - r) / r³ in r².",
+        lambda t: t,
     )
     polynomial(
-        "ASIN_POLY", lambda t: (mp.asin(root(t)) - root(t)) / (t * root(t)), 0, mpf("0.2503"), 13, "(asin r - r) / r³ in r².",
+        "ASIN_POLY",
+        lambda t: (mp.asin(root(t)) - root(t)) / (t * root(t)),
+        0,
+        mpf("0.2503"),
+        13,
+        "(asin r - r) / r³ in r².",
         lambda t: t,
     )
     for name, value in (("ATAN_HALF", mp.atan(0.5)), ("ATAN_ONE", mp.pi / 4), ("ATAN_3_HALVES", mp.atan(1.5))):
