@@ -1,6 +1,9 @@
 //! The NumPy boundary of mlgrad: the extension module `mlgrad._core`.
 
 mod error;
+mod jit;
+mod settings;
+mod tape_api;
 mod trace;
 mod transform;
 mod tree;
@@ -9,7 +12,15 @@ use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    mlgrad_core::exec::pool::set_interrupt_check(interrupted);
     transform::register(m)?;
+    jit::register(m)?;
+    tape_api::register(m)?;
     tree::register(m)?;
-    Ok(())
+    settings::register(m)
+}
+
+/// Whether Ctrl-C was pressed: asked between instructions of long plans, which run without the interpreter.
+fn interrupted() -> bool {
+    Python::attach(|py| py.check_signals().is_err())
 }

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use crate::array::Array;
 use crate::convert;
 use crate::error::OrRaise;
-use crate::trace::{Opened, Trace, meta};
-use crate::transform::Session;
+use crate::trace::{Opened, Trace, known, meta};
+use crate::transform::{Session, wrap_argument};
 
 /// Records what is computed from its variables.
 #[pyclass(frozen, module = "mlgrad")]
@@ -53,7 +53,7 @@ impl Tape {
             state.gradients.insert(alias, None);
             alias
         };
-        Array::wrap_variable(py, &self.trace, alias, weak)
+        wrap_argument(py, &self.trace, alias, weak)
     }
 
     /// Forgets the gradients of all variables.
@@ -164,7 +164,7 @@ pub fn value(py: Python<'_>, trace: &Arc<Trace>, node: NodeId) -> PyResult<Py<Py
         let state = trace.access();
         (state.tape.node(node).value.clone(), meta(&state, node))
     };
-    convert::export(py, convert::known(value)?, &shape, dtype)
+    convert::export(py, known(value)?, &shape, dtype)
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -278,3 +278,8 @@ fn current_line(py: Python<'_>) -> PyResult<Option<String>> {
     let line: u32 = frame.getattr("f_lineno")?.extract()?;
     Ok(Some(format!("{file}:{line}")))
 }
+
+/// A value that has been computed.
+pub fn known(value: Option<Value>) -> PyResult<Value> {
+    value.ok_or_else(|| PyRuntimeError::new_err("internal error in mlgrad, please report it: a value that was not computed"))
+}

@@ -1,12 +1,16 @@
 //! The leaves of a jitted call's arguments: what of them is part of the key, and where their data lies.
+#![allow(unsafe_code)]
 
 use mlgrad_core::plan::Param;
 use mlgrad_core::tape::{DType, Shape, Value};
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt};
+use numpy::PyArrayDescrMethods;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyFloat, PyInt, PyType};
 
-use crate::convert;
+use crate::transform::copy_any;
+use crate::{convert, dtypes};
 
 /// What a signature says of a leaf.
 pub enum Kind {
@@ -38,7 +42,7 @@ impl<'py> Leaf<'py> {
             return weak(object.extract::<f64>()?.to_bits(), DType::F64);
         }
         if let Ok(array) = object.cast::<PyUntypedArray>() {
-            if let Some(dtype) = convert::plain_dtype(array)
+            if let Some(dtype) = plain_dtype(array)
                 && array.is_c_contiguous()
             {
                 let bytes = array.len() * dtype.size();
@@ -57,8 +61,8 @@ impl<'py> Leaf<'py> {
                 Err(_) => Ok(Leaf::Static(object.clone())),
             };
         }
-        if convert::is_numpy_scalar(object)? {
-            let (value, shape, dtype) = convert::copy_any(py, object)?;
+        if is_numpy_scalar(object)? {
+            let (value, shape, dtype) = copy_any(py, object)?;
             return Ok(Leaf::Traced(Data::Owned(value, dtype, shape), false));
         }
         Ok(Leaf::Static(object.clone()))
@@ -100,8 +104,30 @@ impl Data<'_> {
 
     pub fn param(&self) -> Param<'_> {
         match self {
-            Data::Lent(a, _, bytes) => convert::lend(a, *bytes),
+            Data::Lent(a, _, bytes) => lend(a, *bytes),
             Data::Owned(v, d, s) => Param::of(v, mlgrad_core::tape::shape::size(s) * d.size()),
         }
     }
+}
+
+/// The dtype of an array that can be read in place: aligned, in native byte order.
+fn plain_dtype(array: &Bound<'_, PyUntypedArray>) -> Option<DType> {
+    let descr = array.dtype();
+    let plain = array.is_aligned() && descr.is_native_byteorder() != Some(false);
+    dtypes::from_descr(&descr).ok().filter(|_| plain)
+}
+
+fn is_numpy_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static GENERIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    object.is_instance(GENERIC.import(object.py(), "numpy", "generic")?)
+}
+
+/// The elements of a C-contiguous array, in place.
+fn lend<'a>(array: &'a Bound<'_, PyUntypedArray>, bytes: usize) -> &'a [u8] {
+    if bytes == 0 {
+        return &[];
+    }
+    // SAFETY: the array is C-contiguous with `bytes` bytes of elements, and the reference keeps it alive. Writing to an
+    // array in another thread during a call is a race in NumPy too.
+    unsafe { std::slice::from_raw_parts((*array.as_array_ptr()).data.cast::<u8>(), bytes) }
 }

@@ -24,8 +24,8 @@ use self::watch::Watch;
 use crate::array::Array;
 use crate::convert;
 use crate::error::{OrRaise, raise};
-use crate::trace::{Trace, meta};
-use crate::transform::{bind, check_callable, describe};
+use crate::trace::{Trace, known, meta};
+use crate::transform::{bind, check_callable, describe, wrap_argument};
 use crate::tree::Tree;
 
 create_exception!(mlgrad, PerformanceWarning, PyUserWarning, "Something works, but more slowly than it could.");
@@ -229,7 +229,7 @@ impl Jit {
                         }
                         node
                     };
-                    Array::wrap_argument(py, &trace, node, *weak)?.into_any()
+                    wrap_argument(py, &trace, node, *weak)?.into_any()
                 }
             });
         }
@@ -245,7 +245,7 @@ impl Jit {
         let mut nodes: Vec<Option<NodeId>> = Vec::with_capacity(leaves.len());
         for leaf in &leaves {
             nodes.push(match leaf.cast::<Array>() {
-                Ok(a) => Some(a.get().node()?),
+                Ok(a) => Some(a.get().node(py)?),
                 Err(_) => None,
             });
         }
@@ -262,7 +262,7 @@ impl Jit {
             for (leaf, node) in leaves.iter().zip(&nodes) {
                 match node {
                     Some(n) => {
-                        let value = convert::known(state.tape.node(*n).value.clone())?;
+                        let value = known(state.tape.node(*n).value.clone())?;
                         let (shape, dtype) = meta(&state, *n);
                         outs.push(Out::Value { source: recorder.source(*n, &value), shape, dtype, last: false });
                         values.push(Some(value));

@@ -222,7 +222,7 @@ impl<'py> Aux<'py> {
         for leaf in leaves {
             kept.push(match leaf.cast::<Array>() {
                 Ok(a) => {
-                    wanted.push(a.get().node()?);
+                    wanted.push(a.get().node(py)?);
                     None
                 }
                 Err(_) => Some(leaf),

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use mlgrad_core::numpy::Operand;
-use mlgrad_core::tape::{NodeId, shape};
+use mlgrad_core::tape::{DType, NodeId, Value, shape};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::array::Array;
+use crate::array::{Array, Kind};
 use crate::convert;
 use crate::error::OrRaise;
-use crate::trace::{Opened, Trace, meta};
+use crate::trace::{Opened, Trace, known, meta};
 use crate::tree::Tree;
 
 pub struct Session {
@@ -74,7 +74,7 @@ impl Session {
             let (node, weak) = self.lift_float(what, which, leaf)?;
             let alias = self.trace.lock()?.tape.alias(node).or_raise(py)?;
             nodes.push(alias);
-            handles.push(Array::wrap_argument(py, &self.trace, alias, weak)?.into_any());
+            handles.push(wrap_argument(py, &self.trace, alias, weak)?.into_any());
         }
         let argument = tree.unflatten(py, &mut handles.into_iter())?.into_bound(py);
         Ok((Leaves { tree, nodes }, argument))
@@ -89,7 +89,7 @@ impl Session {
                 .trace
                 .lock()?
                 .tape
-                .param(mlgrad_core::tape::Value::Scalar(v.to_bits()), shape::Shape::new(), mlgrad_core::tape::DType::F64)
+                .param(Value::Scalar(v.to_bits()), shape::Shape::new(), DType::F64)
                 .or_raise(py)?;
             return Ok((node, true));
         }
@@ -126,7 +126,7 @@ impl Session {
             PyErr::from_type(e.get_type(py), (format!("{what}: {message}"),))
         })?;
         let mut state = self.trace.lock()?;
-        convert::node_of(&mut state.tape, &operand).or_raise(py)
+        operand.to_node(&mut state.tape).or_raise(py)
     }
 
     /// `nodes` as what the caller of the transform gets: Arrays inside another transform, NumPy outside.
@@ -147,7 +147,7 @@ impl Session {
             self.trace.close();
         }
         out.into_iter()
-            .map(|(value, (shape, dtype))| convert::export(py, convert::known(value)?, &shape, dtype))
+            .map(|(value, (shape, dtype))| convert::export(py, known(value)?, &shape, dtype))
             .collect()
     }
 
@@ -160,7 +160,7 @@ impl Session {
                     let state = self.trace.access();
                     (state.tape.node(n).value.clone(), meta(&state, n))
                 };
-                convert::export(py, convert::known(value)?, &shape, dtype)
+                convert::export(py, known(value)?, &shape, dtype)
             })
             .collect()
     }
@@ -191,4 +191,14 @@ pub fn any_array(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) 
         Tree::flatten(k.as_any(), &mut leaves)?;
     }
     Ok(leaves.iter().any(|x| x.is_exact_instance_of::<Array>()))
+}
+
+/// The handle for an argument of the user's function; one that was a Python number goes on being one in promotions.
+pub fn wrap_argument(py: Python<'_>, trace: &Arc<Trace>, node: NodeId, weak: bool) -> PyResult<Py<Array>> {
+    if weak { Array::wrap_as(py, trace, node, Kind::Weak) } else { Array::wrap(py, trace, node) }
+}
+
+/// The value of a number or array-like object that is no Array.
+pub fn copy_any(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<(Value, shape::Shape, DType)> {
+    convert::copy_in(py, &convert::as_ndarray(object)?)
 }

@@ -9,11 +9,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::callable::check_callable;
-use super::session::{Leaves, Session, any_array};
+use super::session::{Leaves, Session, any_array, copy_any};
 use crate::array::Array;
 use crate::convert;
 use crate::error::OrRaise;
-use crate::trace::{Trace, meta};
+use crate::trace::{Trace, known, meta};
 use crate::tree::Tree;
 
 /// Maps a cotangent of the result to a tuple with one cotangent a primal. May be called any number of times.
@@ -38,14 +38,14 @@ impl VjpFunction {
     fn cotangent(&self, py: Python<'_>, leaf: &Bound<'_, PyAny>, y: NodeId) -> PyResult<NodeId> {
         let (want, dtype) = meta(&self.trace.access(), y);
         let given = match leaf.cast::<Array>() {
-            Ok(a) if !self.outermost => a.get().node()?,
+            Ok(a) if !self.outermost => a.get().node(py)?,
             Ok(_) => {
                 return Err(PyTypeError::new_err(
                     "vjp: the cotangent is an Array of a transform that began after this vjp; call vjp inside that transform",
                 ));
             }
             Err(_) => {
-                let (value, shape, dtype) = convert::copy_any(py, leaf)?;
+                let (value, shape, dtype) = copy_any(py, leaf)?;
                 self.trace.access().tape.param(value, shape, dtype).or_raise(py)?
             }
         };
@@ -98,7 +98,7 @@ impl VjpFunction {
                             let state = self.trace.access();
                             (state.tape.node(n).value.clone(), meta(&state, n))
                         };
-                        convert::export(py, convert::known(value)?, &shape, dtype)
+                        convert::export(py, known(value)?, &shape, dtype)
                     })
                     .collect::<PyResult<Vec<_>>>()
             });
