@@ -12,15 +12,10 @@ use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    mlgrad_core::exec::pool::set_interrupt_check(interrupted);
+    mlgrad_core::exec::pool::set_interrupt_check(error::interrupted);
     transform::register(m)?;
     jit::register(m)?;
     tape_api::register(m)?;
     tree::register(m)?;
     settings::register(m)
-}
-
-/// Whether Ctrl-C was pressed: asked between instructions of long plans, which run without the interpreter.
-fn interrupted() -> bool {
-    Python::attach(|py| py.check_signals().is_err())
 }
