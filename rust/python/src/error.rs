@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use mlgrad_core::Error;
-use pyo3::exceptions::{PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -25,6 +25,7 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
         Error::Value(m) => PyValueError::new_err(m),
         Error::Type(m) | Error::Abstract(m) => PyTypeError::new_err(m),
         Error::Index(m) => PyIndexError::new_err(m),
+        Error::Overflow(m) => PyOverflowError::new_err(m),
         Error::Memory(m) => PyMemoryError::new_err(m),
         Error::Axis(m) => of_numpy(&AXIS, "numpy.exceptions", "AxisError", m),
         Error::LinAlg(m) => of_numpy(&LINALG, "numpy.linalg", "LinAlgError", m),

@@ -82,9 +82,13 @@ impl Watch {
         for name in code.getattr(intern!(py, "co_names"))?.cast_into::<PyTuple>()? {
             let name = name.cast_into::<PyString>()?;
             let value = globals.get_item(&name)?;
-            let known = self.places.iter().any(
-                |(p, _)| matches!(p, Place::Global { of, name: n } if of.is(globals) && n.bind(py).eq(&name).unwrap_or(false)),
-            );
+            let text = name.to_str()?;
+            let mut known = false;
+            for (place, _) in &self.places {
+                if let Place::Global { of, name: n } = place {
+                    known |= of.is(globals) && n.bind(py).to_str()? == text;
+                }
+            }
             if !known {
                 self.add(Place::Global { of: globals.clone().unbind(), name: name.unbind() }, value, done)?;
             }

@@ -222,7 +222,7 @@ impl<'py> Aux<'py> {
         for leaf in leaves {
             kept.push(match leaf.cast::<Array>() {
                 Ok(a) => {
-                    wanted.push(a.get().node(py)?);
+                    wanted.push(a.get().node(aux.py())?);
                     None
                 }
                 Err(_) => Some(leaf),
@@ -254,7 +254,6 @@ impl Grad {
         self.call(py, args, kwargs)
     }
 
-    #[pyo3(signature = (instance, _owner = None))]
     fn __get__<'py>(
         slf: Bound<'py, Self>,
         instance: Bound<'py, PyAny>,

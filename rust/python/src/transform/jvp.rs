@@ -95,7 +95,7 @@ fn jvp<'py>(
             });
         }
     }
-    let given = PyTuple::new(py, primals.iter().chain(&tangents))?;
+    let given = PyTuple::new(py, primals.iter().chain(&tangents).collect::<Vec<_>>())?;
     let arrays = !session.outermost && any_array(&given, None)?;
     let mut out = session.deliver(py, &wanted, arrays)?.into_iter();
     let value = result.tree.unflatten(py, &mut out)?;

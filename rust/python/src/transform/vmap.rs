@@ -221,7 +221,6 @@ impl Vmap {
         self.call(py, args, kwargs)
     }
 
-    #[pyo3(signature = (instance, _owner = None))]
     fn __get__<'py>(
         slf: Bound<'py, Self>,
         instance: Bound<'py, PyAny>,
