@@ -7,7 +7,7 @@ use super::{all_finite, guarded, lengths, safe_scale};
 use crate::Result;
 
 /// Multiplications up to which the reflections are done here.
-const SMALL_WORK: usize = 24 * 24 * 24;
+const SMALL_WORK: usize = 40 * 40 * 40;
 
 /// q (m by s) and r (s by n) with q r = a, s = min(m, n). nan and infinity give nan.
 pub fn qr(a: &[f64], m: usize, n: usize, q: &mut [f64], r: &mut [f64]) -> Result<()> {

@@ -21,7 +21,7 @@ pub struct Triangle {
 }
 
 /// Multiplications above which the library's blocks pay.
-const SMALL_WORK: usize = 40 * 40 * 8;
+const SMALL_WORK: usize = 32 * 32;
 
 /// out = t⁻¹ b for the triangle `t` of `a` (n by n), b of n by k.
 pub fn triangular_solve(a: &[f64], b: &[f64], n: usize, k: usize, t: Triangle, out: &mut [f64]) -> Result<()> {
