@@ -2,5 +2,8 @@
 
 pub mod buffer;
 pub mod gemm;
+mod gemm_small;
+mod gemv;
+mod lanes;
 mod memory_limit;
 pub mod pool;
