@@ -39,10 +39,10 @@ import autograd.numpy  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy  # noqa: E402
 import numpy as np  # noqa: E402
-from rows import ROWS  # noqa: E402
 
 import mlgrad  # noqa: E402
 from mlgrad import _bench  # noqa: E402
+from rows import ROWS  # noqa: E402
 
 PLAIN = ("mlgrad", "autograd")
 JITTED = ("NumPy by hand", "autograd", "JAX", "jax.jit", "mlgrad", "mlgrad.jit")
@@ -92,7 +92,9 @@ def cpu():
 def main():
     packages = {p: version(p) for p in ("mlgrad", "numpy", "autograd", "jax", "jaxlib")}
     profile, isa = mlgrad._core.build_profile(), mlgrad._core.isa()
-    print(f"{cpu()}, {THREADS} cores; instruction set {isa}, build profile {profile}, Python {platform.python_version()}")
+    print(
+        f"{cpu()}, {THREADS} cores; instruction set {isa}, build profile {profile}, Python {platform.python_version()}"
+    )
     print(", ".join(f"{p} {v}" for p, v in packages.items()), flush=True)
     measured, lines, missed = [], [], []
     for row in ROWS:
@@ -107,13 +109,23 @@ def main():
                 missed.append(row.name)
         shown = [_bench.duration(times[c]) if c in times else "" for c in JITTED]
         lines.append([row.name, *shown, f"{ratio:.2f}", f"{row.ours} / {row.peer}", verdict])
-        measured.append({"row": row.name, "seconds": times, "ratio": ratio, "goal": row.goal, "of": [row.ours, row.peer]})
+        measured.append(
+            {"row": row.name, "seconds": times, "ratio": ratio, "goal": row.goal, "of": [row.ours, row.peer]}
+        )
         print(f"  {row.name}: {ratio:.2f} times as fast as {row.peer}", flush=True)
     print()
     print(_bench.table(["", *JITTED, "times", "of", "goal"], lines))
     if OPTIONS.json:
-        machine = {"cpu": cpu(), "threads": THREADS, "isa": isa, "profile": profile, "python": platform.python_version()}
-        OPTIONS.json.write_text(json.dumps({"machine": machine, "packages": packages, "rows": measured}, indent=2) + "\n")
+        machine = {
+            "cpu": cpu(),
+            "threads": THREADS,
+            "isa": isa,
+            "profile": profile,
+            "python": platform.python_version(),
+        }
+        OPTIONS.json.write_text(
+            json.dumps({"machine": machine, "packages": packages, "rows": measured}, indent=2) + "\n"
+        )
     if missed:
         print(f"\n{len(missed)} of the goals missed: {', '.join(missed)}")
 

@@ -70,7 +70,7 @@ def step(value_and_gradients, params, velocity, x, target, rate):
     return value
 
 
-def train(value_and_gradients, params, images, targets, rng, epochs=EPOCHS, progress=True):
+def train(value_and_gradients, params, images, targets, rng, epochs, progress):
     """Stochastic gradient descent; the learning rate falls to zero along a cosine."""
     velocity = {name: np.zeros_like(p) for name, p in params.items()}
     batches = len(images) // BATCH
@@ -102,7 +102,7 @@ def best_times(functions, rounds=30, repeats=20):
     return best
 
 
-def digits(progress=True):
+def digits(epochs=EPOCHS, progress=True):
     """Train the network; returns the accuracy on images that it has not seen."""
     pixels, labels = load_digits(return_X_y=True)
     seen, unseen, seen_labels, unseen_labels = train_test_split(
@@ -116,7 +116,7 @@ def digits(progress=True):
     rng = np.random.default_rng(0)
     params = initial_parameters(rng)
     value_and_gradients = mlgrad.jit(mlgrad.value_and_grad(loss))
-    train(value_and_gradients, params, seen, targets, rng, progress=progress)
+    train(value_and_gradients, params, seen, targets, rng, epochs, progress)
     accuracy = float(np.mean(np.argmax(logits(params, unseen), axis=1) == unseen_labels))
     print(f"  held-out accuracy {accuracy:.1%}")
 
@@ -161,7 +161,9 @@ def breast_cancer():
 
     fit = scipy.optimize.minimize(mlgrad.value_and_grad(objective), np.zeros(seen.shape[1] + 1), jac=True)
     accuracy = float(np.mean((unseen @ fit.x[1:] + fit.x[0] > 0) == unseen_labels))
-    print(f"Breast cancer: logistic regression of {len(fit.x)} coefficients, {len(seen)} patients, {len(unseen)} held out")
+    print(
+        f"Breast cancer: logistic regression of {len(fit.x)} coefficients, {len(seen)} patients, {len(unseen)} held out"
+    )
     print(f"  scipy.optimize.minimize: {fit.message} after {fit.nit} iterations, loss {fit.fun:.4f}")
     print(f"  largest slope at the optimum {np.max(np.abs(fit.jac)):.1e}, held-out accuracy {accuracy:.1%}")
     return accuracy

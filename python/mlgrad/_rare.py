@@ -1,7 +1,7 @@
 """NumPy functions for traced arrays that are combinations of others; the common ones are in the core.
 
-Each has NumPy's name and arguments, and is written in NumPy. Arguments that are left out (``out``, ``where``) are refused
-by Python itself.
+Each has NumPy's name and arguments, and is written in NumPy. Arguments that are left out (``out``, ``where``) are
+refused by Python itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TABLE: dict[Any, Callable[..., Any]] = {}
 
 
 def register() -> None:
-    """Make the functions of this module NumPy's for traced arrays."""
+    """Make the functions of this module answer for NumPy's on traced arrays."""
     for function, implementation in _TABLE.items():
         _core.register_array_function(function, implementation)
 
@@ -387,7 +387,9 @@ def _kron(a: Any, b: Any) -> Any:
     n = max(a.ndim, b.ndim)
     left = (1,) * (n - a.ndim) + a.shape
     right = (1,) * (n - b.ndim) + b.shape
-    spread = np.reshape(a, tuple(x for m in left for x in (m, 1))) * np.reshape(b, tuple(x for m in right for x in (1, m)))
+    spread = np.reshape(a, tuple(x for m in left for x in (m, 1))) * np.reshape(
+        b, tuple(x for m in right for x in (1, m))
+    )
     return np.reshape(spread, tuple(x * y for x, y in zip(left, right, strict=True)))
 
 
@@ -533,7 +535,9 @@ def _piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> A
     elif len(functions) == len(conditions):
         otherwise = 0
     else:
-        raise ValueError(f"piecewise: {len(conditions)} conditions need as many functions or one more, got {len(functions)}")
+        raise ValueError(
+            f"piecewise: {len(conditions)} conditions need as many functions or one more, got {len(functions)}"
+        )
     out = otherwise(x, *args, **kw) if callable(otherwise) else np.full_like(x, otherwise)
     # the last condition that holds counts
     for condition, function in zip(conditions, functions, strict=True):

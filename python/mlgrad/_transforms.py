@@ -21,14 +21,14 @@ def grad(
     Parameters
     ----------
     f : callable
-        Returns a real scalar (shape ``()``), written in NumPy. Its differentiated arguments are float32 or float64 arrays
-        or floats of any shape, or trees of them (nested dicts, lists, tuples, named tuples, dataclasses).
+        Returns a real scalar (shape ``()``), written in NumPy. Its differentiated arguments are float32 or float64
+        arrays or floats of any shape, or trees of them (nested dicts, lists, tuples, named tuples, dataclasses).
     argnums : int or sequence of int, optional
-        The positions of the arguments to differentiate; 0 unless `argnames` is given. An int gives one result, a sequence
-        a tuple of results. The other arguments reach `f` unchanged.
+        The positions of the arguments to differentiate; 0 unless `argnames` is given. An int gives one result, a
+        sequence a tuple of results. The other arguments reach `f` unchanged.
     argnames : str or sequence of str, optional
-        The names of keyword arguments to differentiate; a name gives one result, a sequence a tuple. With both, the result
-        is the pair of what the two give.
+        The names of arguments to differentiate, however they are passed; a name gives one result, a sequence a tuple.
+        With both, a tuple: first the positions, then the names.
     has_aux : bool
         Whether `f` returns a pair ``(value, aux)``; the result is then ``(gradient, aux)``.
 
@@ -75,8 +75,8 @@ def value_and_grad(
     Returns
     -------
     callable
-        Takes what `f` takes; returns ``(value, gradient)``, or ``((value, aux), gradient)`` with `has_aux`. This is what
-        ``scipy.optimize.minimize(..., jac=True)`` wants.
+        Takes what `f` takes; returns ``(value, gradient)``, or ``((value, aux), gradient)`` with `has_aux`. This is
+        what ``scipy.optimize.minimize(..., jac=True)`` wants.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     return _core.vjp(f, *primals, has_aux=has_aux)
 
 
-def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> tuple[Any, ...]:
+def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """Compute `f` and its derivative in a direction, by the forward walk.
 
     Parameters
@@ -142,8 +142,6 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
         The arguments of `f`; every leaf is float32 or float64.
     tangents : sequence
         The direction: of the length, structure, shapes and dtypes of `primals`.
-    has_aux : bool
-        Whether `f` returns a pair ``(out, aux)``; a third result is then the `aux`.
 
     Returns
     -------
@@ -165,7 +163,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     >>> mlgrad.jvp(np.sin, (np.array([0.0, 1.0]),), (np.array([1.0, 2.0]),))
     (array([0.        , 0.84147098]), array([1.        , 1.08060461]))
     """
-    return _core.jvp(f, primals, tangents, has_aux=has_aux)
+    return _core.jvp(f, primals, tangents)
 
 
 def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
@@ -174,7 +172,8 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
     Parameters
     ----------
     f : callable
-        Written for one element of the batch. It may not branch on the values of its batched arguments: use ``np.where``.
+        Written for one element of the batch. It may not branch on the values of its batched arguments: use
+        ``np.where``.
     in_axes : int, None, or sequence of them
         The axis of each argument that runs over the batch; None for an argument that all elements share. One number
         serves all arguments.
@@ -209,17 +208,18 @@ def jit(
     f: Function,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
+    check: bool = False,
 ) -> Any:
     """Return `f`, recorded at its first call and replayed without Python afterwards.
 
-    Every number or array in the arguments is a variable of the recording; all other leaves (strings, None, functions) are
-    part of its key, compared by equality. Where `f` takes a bool or an integer out of a traced value (``if x.sum() > 0``),
-    the recording keeps a guard: it is checked at each replay, and where it fails `f` is recorded anew for that case. Past
-    32 cases of one signature there is a `PerformanceWarning`, and `f` runs without jit.
+    Every number or array in the arguments is a variable of the recording; all other leaves (strings, None, functions)
+    are part of its key, compared by equality. Where `f` takes a bool or an integer out of a traced value (``if x.sum()
+    > 0``), the recording keeps a guard: it is checked at each replay, and where it fails `f` is recorded anew for that
+    case. Past 32 cases of one signature there is a `PerformanceWarning`, and `f` runs without jit.
 
     What `f` names as closure variables and globals is compared at each call, and arrays held there are read at each
-    replay. What it reaches in another way, such as attributes of objects and elements of caches, is frozen at recording,
-    and so are side effects: printing and appending to lists happen while recording only.
+    replay. What it reaches in another way, such as attributes of objects and elements of caches, is frozen at
+    recording, and so are side effects: printing and appending to lists happen while recording only.
 
     Parameters
     ----------
@@ -229,11 +229,15 @@ def jit(
         Positions of arguments that are part of the key. They must be hashable.
     static_argnames : str or sequence of str
         The same by name.
+    check : bool
+        Whether to record twice each time, and to raise where the two differ in a constant: `f` then depends on
+        something that jit does not see, such as a random number.
 
     Returns
     -------
     callable
-        Takes what `f` takes. Its results are new NumPy arrays. ``cache_info()`` counts calls and recordings.
+        Takes what `f` takes. Its results are new NumPy arrays. ``cache_info()`` counts recordings and replays,
+        ``explain_plan()`` shows what is replayed.
 
     Raises
     ------
@@ -247,7 +251,7 @@ def jit(
     >>> step(np.array([1.0, 2.0]), np.eye(2))
     (np.float64(2.5), array([1., 2.]))
     """
-    return _core.jit(f, static_argnums, static_argnames)
+    return _core.jit(f, static_argnums, static_argnames, check)
 
 
 def stop_gradient(x: Any) -> Any:

@@ -265,14 +265,14 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Any:
     if np.issubdtype(labels.dtype, np.floating):
         if labels.shape != logits.shape:
             raise ValueError(
-                f"softmax_cross_entropy: probabilities of shape {labels.shape} do not fit logits of shape {logits.shape}; "
-                "they must be the same"
+                f"softmax_cross_entropy: probabilities of shape {labels.shape} do not fit logits of shape "
+                f"{logits.shape}; they must be the same"
             )
         return -np.sum(labels * log_probabilities, axis=-1)
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
-            f"softmax_cross_entropy: class numbers of shape {labels.shape} do not fit logits of shape {logits.shape}; they "
-            f"must have shape {logits.shape[:-1]}"
+            f"softmax_cross_entropy: class numbers of shape {labels.shape} do not fit logits of shape {logits.shape}; "
+            f"they must have shape {logits.shape[:-1]}"
         )
     return -np.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
 

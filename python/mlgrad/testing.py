@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -102,18 +103,20 @@ def _check(
     pulled = None
     if "rev" in modes:
         _, pull = _core.vjp(f, *args)
-        pulled = [np.asarray(x) for x in _core.tree_flatten(pull(_core.tree_unflatten(out_structure, _numbers(cotangent))))[0]]
+        pulled = [
+            np.asarray(x) for x in _core.tree_flatten(pull(_core.tree_unflatten(out_structure, _numbers(cotangent))))[0]
+        ]
 
     for which, index in _elements(wide, rng):
-        difference, error = _derivative(lambda h, w=which, i=index: moved(w, i, h), float(wide[which][index]))  # type: ignore[misc]
+        difference, error = _derivative(functools.partial(moved, which, index), float(wide[which][index]))
         where = f"{_paths(args)[which]}, index {index}" if index else _paths(args)[which]
         scale = float(np.max(np.abs(difference), initial=0.0))
         allowed = atol + rtol * scale
         trust = float(np.max(error, initial=0.0))
         if not trust <= max(1e3 * allowed, 1e-2 * scale):
             raise ValueError(
-                f"check_grads: finite differences of {name} with respect to {where} do not settle (error {trust:.2g}): is "
-                "there a kink or a singularity, or is the function not deterministic?"
+                f"check_grads: finite differences of {name} with respect to {where} do not settle (error {trust:.2g}): "
+                "is there a kink or a singularity, or is the function not deterministic?"
             )
         if "fwd" in modes:
             tangents = [np.zeros_like(leaf) for leaf in point]
@@ -201,5 +204,6 @@ def _compare(got: Any, expected: Any, allowed: Any, what: str) -> None:
         k = int(np.argmax(np.where(wrong, np.where(np.isnan(excess), np.inf, excess), -np.inf)))
         which = f", output element {k}" if got.size > 1 else ""
         raise AssertionError(
-            f"{what}{which}: {got[k]!r}, but finite differences give {expected[k]!r} (allowed difference {allowed[k]:.2g})"
+            f"{what}{which}: {got[k]!r}, but finite differences give {expected[k]!r} "
+            f"(allowed difference {allowed[k]:.2g})"
         )

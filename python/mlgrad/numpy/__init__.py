@@ -1,8 +1,9 @@
 """NumPy's functions by the same names, for traced and for plain arrays.
 
-Most of them are NumPy's own, which mlgrad's arrays answer; use whichever import you prefer. Functions that make an array
-out of nothing (`zeros`, `arange`, ...) are different: inside a transform they give a traced array, so that traced values
-can be written into it. Outside they return what NumPy returns. `array` also takes nested lists with traced elements.
+Most of them are NumPy's own, which mlgrad's arrays answer; use whichever import you prefer. Functions that make an
+array out of nothing (`zeros`, `arange`, ...) are different: inside a transform they give a traced array, so that traced
+values can be written into it. Outside they return what NumPy returns. `array` also takes nested lists with traced
+elements.
 
 >>> import mlgrad
 >>> import mlgrad.numpy as np
@@ -46,7 +47,9 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(np, name)
     except AttributeError:
-        raise AttributeError(f"module 'mlgrad.numpy' has no attribute {name!r}: NumPy {np.__version__} has none") from None
+        raise AttributeError(
+            f"module 'mlgrad.numpy' has no attribute {name!r}: NumPy {np.__version__} has none"
+        ) from None
     globals()[name] = value
     return value
 
@@ -86,16 +89,16 @@ def array(object: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: in
     >>> mlgrad.grad(lambda x: np.sum(np.array([x, x**2, 1.0])))(3.0)
     np.float64(7.0)
     """
-    if isinstance(object, list | tuple) and _holds_traced(object):
-        out = _stack(object)
-        out = out if dtype is None else out.astype(dtype)
-    elif isinstance(object, _core.Array):
-        out = object if dtype is None or object.dtype == np.dtype(dtype) else object.astype(dtype)
-        if copy and out is object:
-            out = object.copy()
+    out: Any
+    if isinstance(object, _core.Array) and not copy and (dtype is None or object.dtype == np.dtype(dtype)):
+        out = object
     else:
-        plain = np.array(object, dtype=dtype, copy=copy if copy or isinstance(object, np.ndarray) else None, ndmin=ndmin)
-        return _core.constant(plain)
+        out = _core.array(object, dtype)
+    if out is None:
+        plain = np.array(
+            object, dtype=dtype, copy=copy if copy or isinstance(object, np.ndarray) else None, ndmin=ndmin
+        )
+        return _traced(plain)
     return np.reshape(out, (1,) * (ndmin - out.ndim) + out.shape) if out.ndim < ndmin else out
 
 
@@ -149,7 +152,9 @@ def zeros(shape: Any, dtype: Any = float) -> Any:
     >>> np.zeros((1, 2))
     array([[0., 0.]])
     """
-    return _core.constant(np.zeros(_lengths(shape), dtype))
+    shape = _lengths(shape)
+    out = _core.zeros(shape, dtype)
+    return np.zeros(shape, dtype) if out is None else out
 
 
 def ones(shape: Any, dtype: Any = None) -> Any:
@@ -173,7 +178,9 @@ def ones(shape: Any, dtype: Any = None) -> Any:
     >>> np.ones(2)
     array([1., 1.])
     """
-    return _core.constant(np.ones(_lengths(shape), dtype))
+    shape = _lengths(shape)
+    out = _core.ones(shape, dtype)
+    return np.ones(shape, dtype) if out is None else out
 
 
 def empty(shape: Any, dtype: Any = float) -> Any:
@@ -230,10 +237,8 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     np.float64(3.0)
     """
     shape = _lengths(shape)
-    if isinstance(fill_value, _core.Array):
-        value = fill_value if dtype is None else fill_value.astype(dtype)
-        return np.broadcast_to(value, shape).copy()
-    return _core.constant(np.full(shape, fill_value, dtype))
+    out = _core.full(shape, fill_value, dtype)
+    return np.full(shape, fill_value, dtype) if out is None else out
 
 
 def arange(*args: Any, dtype: Any = None) -> Any:
@@ -263,7 +268,7 @@ def arange(*args: Any, dtype: Any = None) -> Any:
     array([1, 3, 5])
     """
     bounds = [operator.index(a) if isinstance(a, _core.Array) else a for a in args]
-    return _core.constant(np.arange(*bounds, dtype=dtype))
+    return _traced(np.arange(*bounds, dtype=dtype))
 
 
 def linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
@@ -300,7 +305,7 @@ def linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype:
     np.float64(1.5)
     """
     out = np.linspace(start, stop, operator.index(num), endpoint=endpoint, dtype=dtype, axis=axis)
-    return _core.constant(out) if isinstance(out, np.ndarray) else out
+    return _traced(out) if isinstance(out, np.ndarray) else out
 
 
 def logspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, base: Any = 10.0) -> Any:
@@ -356,7 +361,7 @@ def geomspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True) -> An
     """
     if isinstance(start, _core.Array) or isinstance(stop, _core.Array):
         return start * np.exp(linspace(0.0, np.log(stop / start), num, endpoint))
-    return _core.constant(np.geomspace(start, stop, operator.index(num), endpoint))
+    return _traced(np.geomspace(start, stop, operator.index(num), endpoint))
 
 
 def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = float) -> Any:
@@ -383,7 +388,7 @@ def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = float) -> Any:
     array([[1., 0.],
            [0., 1.]])
     """
-    return _core.constant(np.eye(operator.index(N), M if M is None else operator.index(M), k, dtype))
+    return _traced(np.eye(operator.index(N), M if M is None else operator.index(M), k, dtype))
 
 
 def identity(n: Any, dtype: Any = None) -> Any:
@@ -434,7 +439,7 @@ def tri(N: Any, M: Any = None, k: int = 0, dtype: Any = float) -> Any:
     array([[1., 0.],
            [1., 1.]])
     """
-    return _core.constant(np.tri(operator.index(N), M if M is None else operator.index(M), k, dtype))
+    return _traced(np.tri(operator.index(N), M if M is None else operator.index(M), k, dtype))
 
 
 def _lengths(shape: Any) -> int | tuple[int, ...]:
@@ -444,13 +449,7 @@ def _lengths(shape: Any) -> int | tuple[int, ...]:
     return operator.index(shape) if not isinstance(shape, np.ndarray) else tuple(shape.tolist())
 
 
-def _holds_traced(object: Any) -> bool:
-    if isinstance(object, list | tuple):
-        return any(map(_holds_traced, object))
-    return isinstance(object, _core.Array)
-
-
-def _stack(object: Any) -> Any:
-    if not isinstance(object, list | tuple):
-        return object
-    return np.stack([_stack(item) for item in object]) if _holds_traced(object) else np.asarray(object)
+def _traced(x: np.ndarray[Any, Any]) -> Any:
+    """Put an array on the tape that is being recorded, if there is one."""
+    out = _core.full(x.shape, x, x.dtype)
+    return x if out is None else out

@@ -112,7 +112,9 @@ log_expit = _of_one(
     "log_expit", "Compute log(expit(x)) without overflow.", "special.log_expit(-1000.0)\n    np.float64(-1000.0)"
 )
 gammaln = _of_one("gammaln", "Compute log|Γ(x)|.", "round(float(special.gammaln(5.0)), 10)\n    3.1780538303")
-digamma = _of_one("digamma", "Compute the derivative of gammaln.", "round(float(special.digamma(1.0)), 10)\n    -0.5772156649")
+digamma = _of_one(
+    "digamma", "Compute the derivative of gammaln.", "round(float(special.digamma(1.0)), 10)\n    -0.5772156649"
+)
 xlogy = _of_two("xlogy", "Compute x·log(y), 0 where x = 0.", "special.xlogy(0.0, 0.0)\n    np.float64(0.0)")
 xlog1py = _of_two("xlog1py", "Compute x·log(1 + y), 0 where x = 0.", "special.xlog1py(0.0, -1.0)\n    np.float64(0.0)")
 entr = _of_one("entr", "Compute -x·log(x); 0 at 0 and -inf below.", "bool(special.entr(1.0) == 0.0)\n    True")
