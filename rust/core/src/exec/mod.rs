@@ -1,5 +1,6 @@
 //! (see ARCHITECTURE.md)
 
+pub mod array;
 pub mod buffer;
 pub mod gemm;
 mod gemm_small;
