@@ -1,7 +1,9 @@
 //! The core's errors as Python's, and Python's own while they pass through the core.
 
+use std::sync::{Mutex, PoisonError};
+
 use mlgrad_core::Error;
-use pyo3::exceptions::{PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -23,15 +25,32 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
         Error::Value(m) => PyValueError::new_err(m),
         Error::Type(m) | Error::Abstract(m) => PyTypeError::new_err(m),
         Error::Index(m) => PyIndexError::new_err(m),
+        Error::Overflow(m) => PyOverflowError::new_err(m),
         Error::Memory(m) => PyMemoryError::new_err(m),
         Error::Axis(m) => of_numpy(&AXIS, "numpy.exceptions", "AxisError", m),
         Error::LinAlg(m) => of_numpy(&LINALG, "numpy.linalg", "LinAlgError", m),
-        Error::Interrupted => match py.check_signals() {
-            Err(e) => e,
-            Ok(()) => PyKeyboardInterrupt::new_err(()),
-        },
+        Error::Interrupted => PENDING
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .unwrap_or_else(|| PyKeyboardInterrupt::new_err(())),
         e @ Error::Internal(_) => PyRuntimeError::new_err(e.to_string()),
     }
+}
+
+/// What a signal handler raised while a plan ran.
+static PENDING: Mutex<Option<PyErr>> = Mutex::new(None);
+
+/// Whether Ctrl-C was pressed: asked between instructions of long plans, which run without the interpreter.
+pub fn interrupted() -> bool {
+    Python::attach(|py| match py.check_signals() {
+        Ok(()) => false,
+        Err(e) => {
+            let old = PENDING.lock().unwrap_or_else(PoisonError::into_inner).replace(e);
+            drop(old);
+            true
+        }
+    })
 }
 
 /// `?` for results of the core.

@@ -33,6 +33,7 @@ pub struct State {
     pub tape: Tape,
     /// The outermost transform has returned: handles are dead.
     pub over: bool,
+    sealed: bool,
     /// Under jit: how each value was come by.
     pub recorder: Option<Recorder>,
     /// The leaves of a `Tape`, with what has been accumulated for them.
@@ -61,6 +62,7 @@ impl Trace {
             state: Mutex::new(State {
                 tape: Tape::new(),
                 over: false,
+                sealed: false,
                 recorder: jit.then(Recorder::default),
                 gradients: FxHashMap::default(),
             }),
@@ -82,7 +84,7 @@ impl Trace {
     /// The state, for a handle: refused where the trace is over or belongs to another thread.
     pub fn lock(&self) -> PyResult<MutexGuard<'_, State>> {
         let state = self.access();
-        if state.over {
+        if state.over || state.sealed {
             return Err(PyRuntimeError::new_err(
                 "this mlgrad.Array escaped: the transform (grad, vjp, jit, …) that it was made in has returned. Return the value \
                  from the transformed function (has_aux=True for extra outputs) instead of storing the Array",
@@ -101,6 +103,11 @@ impl Trace {
     pub fn access(&self) -> MutexGuard<'_, State> {
         // a panic never happens halfway through a change of the tape, which is append-only
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The function has returned, but the transform goes on: handles are dead, the tape lives.
+    pub fn seal(&self) {
+        self.access().sealed = true;
     }
 
     /// Ends the trace and frees its tape.
@@ -182,13 +189,14 @@ impl Trace {
             )));
         }
         self.evaluate(py, &[node])?;
+        let line = if self.jit { current_line(py)? } else { None };
         let mut state = self.access();
         let bits = match &state.tape.node(node).value {
             Some(v) => v.first(dtype),
             None => return Err(PyRuntimeError::new_err("a value that was not computed")),
         };
         if let Some(recorder) = &mut state.recorder {
-            recorder.read(node, dtype, bits);
+            recorder.read(node, dtype, bits, line);
         }
         Ok(bits)
     }
@@ -216,11 +224,38 @@ impl Trace {
     }
 }
 
+impl Trace {
+    /// Under jit: held arrays that the function has overwritten since they were recorded become constants, for a replay
+    /// does not overwrite them.
+    pub fn freeze_overwritten(&self, py: Python<'_>) -> PyResult<()> {
+        let held: Vec<(NodeId, Py<PyAny>)> = match &self.access().recorder {
+            Some(r) => r.held.iter().map(|(n, a)| (*n, a.clone_ref(py))).collect(),
+            None => return Ok(()),
+        };
+        for (k, (node, array)) in held.iter().enumerate() {
+            let (now, _, dtype) = convert::copy_in(py, array.bind(py).cast::<PyUntypedArray>()?)?;
+            let mut state = self.access();
+            let changed = !same_content(&state.tape, *node, &now, dtype)
+                || held[k + 1..].iter().any(|(_, later)| later.is(array));
+            if changed {
+                let value = state.tape.node(*node).value.clone();
+                if let Some(r) = &mut state.recorder {
+                    r.frozen[k] = value;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 fn same_content(tape: &Tape, node: NodeId, value: &Value, dtype: DType) -> bool {
     let bytes = mlgrad_core::tape::shape::size(tape.shape(node)) * dtype.size();
-    match &tape.node(node).value {
-        Some(v) => tape.dtype(node) == dtype && v.bytes(bytes) == value.bytes(bytes),
-        None => false,
+    match (&tape.node(node).value, value) {
+        (Some(Value::Scalar(a)), Value::Scalar(b)) => tape.dtype(node) == dtype && a == b,
+        (Some(Value::Array(a)), Value::Array(b)) => {
+            tape.dtype(node) == dtype && a.as_slice::<u8>()[..bytes] == b.as_slice::<u8>()[..bytes]
+        }
+        _ => false,
     }
 }
 
@@ -233,4 +268,18 @@ pub fn run(py: Python<'_>, plan: &Plan, values: &[Value]) -> mlgrad_core::Result
 /// The dtype and shape of a node.
 pub fn meta(state: &State, node: NodeId) -> (Shape, DType) {
     (state.tape.shape(node).clone(), state.tape.dtype(node))
+}
+
+/// The line of Python that is being run, for messages.
+fn current_line(py: Python<'_>) -> PyResult<Option<String>> {
+    // there is no frame below when the call came from outside Python
+    let Ok(frame) = py.import("sys")?.call_method1("_getframe", (0,)) else { return Ok(None) };
+    let file: String = frame.getattr("f_code")?.getattr("co_filename")?.extract()?;
+    let line: u32 = frame.getattr("f_lineno")?.extract()?;
+    Ok(Some(format!("{file}:{line}")))
+}
+
+/// A value that has been computed.
+pub fn known(value: Option<Value>) -> PyResult<Value> {
+    value.ok_or_else(|| PyRuntimeError::new_err("internal error in mlgrad, please report it: a value that was not computed"))
 }

@@ -41,9 +41,12 @@ pub enum Outcome {
 /// See the module.
 #[derive(Default)]
 pub struct Recorder {
-    pub steps: Vec<(Action, Outcome)>,
+    /// Each step with its outcome, and for a guard the line of Python that looked.
+    pub steps: Vec<(Action, Outcome, Option<String>)>,
     sources: FxHashMap<NodeId, Source>,
     pub held: Vec<(NodeId, Py<PyAny>)>,
+    /// The content of a held array that the function itself has overwritten since: it is a constant of the recording.
+    pub frozen: Vec<Option<Value>>,
     computed: usize,
 }
 
@@ -60,12 +63,13 @@ impl Recorder {
     pub fn hold(&mut self, node: NodeId, array: Py<PyAny>) {
         self.sources.insert(node, Source::Held(self.held.len()));
         self.held.push((node, array));
+        self.frozen.push(None);
     }
 
     pub fn ran(&mut self, plan: &Arc<Plan>, params: &[NodeId], values: &[Value], outputs: &[NodeId], done: bool) {
         let params = params.iter().zip(values).map(|(&n, v)| self.source(n, v)).collect();
         let outcome = if done { Outcome::Done } else { Outcome::Raised };
-        self.steps.push((Action::Run { plan: plan.clone(), params }, outcome));
+        self.steps.push((Action::Run { plan: plan.clone(), params }, outcome, None));
         if done {
             for &n in outputs {
                 self.sources.insert(n, Source::Computed(self.computed));
@@ -74,16 +78,61 @@ impl Recorder {
         }
     }
 
-    pub fn read(&mut self, node: NodeId, dtype: DType, bits: u64) {
+    pub fn read(&mut self, node: NodeId, dtype: DType, bits: u64, line: Option<String>) {
         let source = self.source(node, &Value::Scalar(bits));
         if matches!(source, Source::Constant(_)) {
             return;
         }
-        self.steps.push((Action::Read { source, dtype }, Outcome::Bits(bits)));
+        self.steps.push((Action::Read { source, dtype }, Outcome::Bits(bits), line));
     }
 
     /// Where the value of a known node comes from.
     pub fn source(&self, node: NodeId, value: &Value) -> Source {
         self.sources.get(&node).cloned().unwrap_or_else(|| Source::Constant(value.clone()))
+    }
+
+    /// What differs in another recording of the same function on the same arguments.
+    pub fn compare(&self, other: &Recorder) -> Result<(), String> {
+        let different = |what: &str| {
+            Err(format!(
+                "jit(check=True): two recordings of the function differ in {what}; it draws random numbers, reads a clock, or \
+                 changes state that it uses. Pass such values as arguments"
+            ))
+        };
+        if self.steps.len() != other.steps.len() {
+            return different("the number of steps");
+        }
+        for ((a, x, line), (b, y, _)) in self.steps.iter().zip(&other.steps) {
+            if x != y {
+                return different(&format!("what is seen at {}", line.as_deref().unwrap_or("a guard")));
+            }
+            match (a, b) {
+                (Action::Run { plan: p, params: u }, Action::Run { plan: q, params: v }) => {
+                    if !Arc::ptr_eq(p, q) {
+                        return different("the operations");
+                    }
+                    if u.len() != v.len() || !u.iter().zip(v).all(|(a, b)| same_source(a, b)) {
+                        return different("the constants");
+                    }
+                }
+                (Action::Read { .. }, Action::Read { .. }) => {}
+                _ => return different("the order of steps"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a replay finds the same value in both.
+pub fn same_source(a: &Source, b: &Source) -> bool {
+    match (a, b) {
+        (Source::Argument(i), Source::Argument(j))
+        | (Source::Held(i), Source::Held(j))
+        | (Source::Computed(i), Source::Computed(j)) => i == j,
+        (Source::Constant(Value::Scalar(x)), Source::Constant(Value::Scalar(y))) => x == y,
+        (Source::Constant(Value::Array(x)), Source::Constant(Value::Array(y))) => {
+            Arc::ptr_eq(x, y) || x.as_slice::<u8>() == y.as_slice::<u8>()
+        }
+        _ => false,
     }
 }
