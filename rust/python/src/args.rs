@@ -54,7 +54,10 @@ pub fn axis(object: Option<&Any<'_>>) -> PyResult<Option<i64>> {
 pub fn shape(what: &str, object: &Any<'_>) -> PyResult<Shape> {
     integers("a length", object)?
         .into_iter()
-        .map(|d| usize::try_from(d).map_err(|_| PyValueError::new_err(format!("{what}: negative dimensions are not allowed"))))
+        .map(|d| {
+            usize::try_from(d)
+                .map_err(|_| PyValueError::new_err(format!("{what}: negative dimensions are not allowed")))
+        })
         .collect()
 }
 
@@ -104,7 +107,9 @@ pub fn trace_of(what: &str, objects: &[&Any<'_>], kwargs: Option<&Bound<'_, PyDi
     find_trace(objects)
         .or_else(|| kwargs.and_then(|k| k.iter().find_map(|(_, v)| trace_in(&v, 0))))
         .or_else(Trace::current)
-        .ok_or_else(|| PyTypeError::new_err(format!("{what}: none of the arguments is an mlgrad.Array; call NumPy's function")))
+        .ok_or_else(|| {
+            PyTypeError::new_err(format!("{what}: none of the arguments is an mlgrad.Array; call NumPy's function"))
+        })
 }
 
 /// The nodes from `start` on that raise by value, and whose inputs are known at recording: they are to run right away.

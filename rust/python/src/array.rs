@@ -131,7 +131,11 @@ pub fn record<R>(py: Python<'_>, trace: &Trace, f: impl FnOnce(&mut State) -> ml
 }
 
 /// A handle for the node that `f` makes.
-pub fn make(py: Python<'_>, trace: &Arc<Trace>, f: impl FnOnce(&mut Tape) -> mlgrad_core::Result<NodeId>) -> PyResult<Array> {
+pub fn make(
+    py: Python<'_>,
+    trace: &Arc<Trace>,
+    f: impl FnOnce(&mut Tape) -> mlgrad_core::Result<NodeId>,
+) -> PyResult<Array> {
     let made = record(py, trace, |s| {
         let node = f(&mut s.tape)?;
         Ok(Made::keep(s, node))

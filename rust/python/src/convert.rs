@@ -193,15 +193,14 @@ pub fn export(py: Python<'_>, value: Value, shape: &[usize], dtype: DType) -> Py
     }
     let share = bytes >= SHARE && buffer.as_ref().is_some_and(|b| Arc::strong_count(b) == 1);
     let mut dims: smallvec::SmallVec<[npy_intp; 4]> = shape.iter().map(|&d| d as npy_intp).collect();
-    let (data, flags) =
-        if share { (source.cast_mut().cast::<c_void>(), NPY_ARRAY_WRITEABLE) } else { (null_mut(), 0) };
+    let (data, flags) = if share { (source.cast_mut().cast::<c_void>(), NPY_ARRAY_WRITEABLE) } else { (null_mut(), 0) };
     // SAFETY: dims has as many lengths as we say; without data NumPy allocates C-contiguous memory itself; with data it
     // looks at the buffer, 64-byte aligned, that nobody else refers to and that the base set below keeps alive. The
     // descriptor's reference is stolen.
     let array = unsafe {
         let array = PY_ARRAY_API.PyArray_NewFromDescr(
             py,
-            PY_ARRAY_API.get_type_object(py, numpy::npyffi::NpyTypes::PyArray_Type),
+            numpy_class(py, "ndarray")?.as_type_ptr(),
             descr.into_dtype_ptr(),
             dims.len() as i32,
             dims.as_mut_ptr(),

@@ -167,7 +167,8 @@ fn shown(a: &Array, steps: &[Step]) -> (Shape, Strides) {
                 shape = to.clone();
             }
             Step::Reshape(to) => {
-                strides = layout::reshaped(&shape, &strides, to).unwrap_or_else(|| mlgrad_core::tape::shape::strides(to));
+                strides =
+                    layout::reshaped(&shape, &strides, to).unwrap_or_else(|| mlgrad_core::tape::shape::strides(to));
                 shape = to.clone();
             }
             Step::Transpose(p) => {

@@ -19,7 +19,11 @@ pub fn refused(what: &str) -> PyErr {
 }
 
 /// The node as a scalar of the same dtype, if it has one element.
-fn single(py: Python<'_>, a: &Array, node: impl FnOnce(&mut mlgrad_core::tape::Tape, NodeId) -> mlgrad_core::Result<NodeId>) -> PyResult<u64> {
+fn single(
+    py: Python<'_>,
+    a: &Array,
+    node: impl FnOnce(&mut mlgrad_core::tape::Tape, NodeId) -> mlgrad_core::Result<NodeId>,
+) -> PyResult<u64> {
     let id = record(py, a.trace(), |s| {
         let x = a.node_in(s)?;
         let x = s.tape.reshape(x, &[])?;
@@ -91,7 +95,9 @@ pub fn value(py: Python<'_>, a: &Array) -> PyResult<Py<PyAny>> {
     let value = record(py, a.trace(), |s| Ok(s.tape.node(node).value.clone()))?;
     match value {
         Some(v) => convert::export(py, v, &a.shape, a.dtype),
-        None => Err(PyRuntimeError::new_err("internal error in mlgrad, please report it: a value that was not computed")),
+        None => {
+            Err(PyRuntimeError::new_err("internal error in mlgrad, please report it: a value that was not computed"))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 use crate::args::{Any, c_order};
 use crate::array::Array;
 use crate::function::{create, linear, numeric, order, reduce, shaping};
-use crate::{convert, dtypes, function, index, leave, ufunc};
+use crate::{dtypes, function, index, leave, ufunc};
 
 type Object = PyResult<Py<PyAny>>;
 
@@ -115,7 +115,9 @@ impl Array {
     fn __getattr__(&self, name: &str) -> Object {
         Err(PyAttributeError::new_err(match ABSENT.iter().find(|(n, _)| *n == name) {
             Some((_, remedy)) => format!("a traced mlgrad.Array has no attribute '{name}': {remedy}"),
-            None => format!("'mlgrad.Array' object has no attribute '{name}'; dir(x) lists those of numpy.ndarray that it has"),
+            None => format!(
+                "'mlgrad.Array' object has no attribute '{name}'; dir(x) lists those of numpy.ndarray that it has"
+            ),
         }))
     }
 
@@ -302,13 +304,17 @@ impl Array {
     }
     fn __pow__(&self, py: Python<'_>, other: &Any<'_>, modulo: &Any<'_>) -> Object {
         if !modulo.is_none() {
-            return Err(PyTypeError::new_err("pow() with a third argument is not supported for arrays; use (x ** y) % z"));
+            return Err(PyTypeError::new_err(
+                "pow() with a third argument is not supported for arrays; use (x ** y) % z",
+            ));
         }
         ufunc::operator(py, "power", self, other, false)
     }
     fn __rpow__(&self, py: Python<'_>, other: &Any<'_>, modulo: &Any<'_>) -> Object {
         if !modulo.is_none() {
-            return Err(PyTypeError::new_err("pow() with a third argument is not supported for arrays; use (x ** y) % z"));
+            return Err(PyTypeError::new_err(
+                "pow() with a third argument is not supported for arrays; use (x ** y) % z",
+            ));
         }
         ufunc::operator(py, "power", self, other, true)
     }
@@ -515,8 +521,8 @@ impl Array {
     fn diagonal(slf: &Bound<'_, Self>, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Object {
         function::method("diagonal", slf, args, kwargs)
     }
-    #[pyo3(signature = (*args, **kwargs))]
-    fn trace(slf: &Bound<'_, Self>, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Object {
+    #[pyo3(name = "trace", signature = (*args, **kwargs))]
+    fn matrix_trace(slf: &Bound<'_, Self>, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Object {
         function::method("trace", slf, args, kwargs)
     }
     #[pyo3(signature = (*args, **kwargs))]
@@ -537,7 +543,13 @@ impl Array {
     }
 
     #[pyo3(signature = (*shape, order=None, copy=None))]
-    fn reshape(&self, py: Python<'_>, shape: &Bound<'_, PyTuple>, order: Option<&str>, copy: Option<bool>) -> PyResult<Array> {
+    fn reshape(
+        &self,
+        py: Python<'_>,
+        shape: &Bound<'_, PyTuple>,
+        order: Option<&str>,
+        copy: Option<bool>,
+    ) -> PyResult<Array> {
         c_order("reshape", order)?;
         if copy == Some(true) {
             return shaping::reshape_method(py, &shaping::copied(py, self, "C")?, shape);
@@ -557,7 +569,14 @@ impl Array {
     }
 
     #[pyo3(signature = (dtype, order=None, casting="unsafe", subok=true, copy=true))]
-    fn astype(slf: &Bound<'_, Self>, dtype: &Any<'_>, order: Option<&str>, casting: &str, subok: bool, copy: bool) -> PyResult<Py<Array>> {
+    fn astype(
+        slf: &Bound<'_, Self>,
+        dtype: &Any<'_>,
+        order: Option<&str>,
+        casting: &str,
+        subok: bool,
+        copy: bool,
+    ) -> PyResult<Py<Array>> {
         let _ = subok;
         shaping::astype(slf, dtype, order, casting, copy)
     }
@@ -573,7 +592,14 @@ impl Array {
     }
 
     #[pyo3(signature = (axis=-1, kind=None, order=None, *, stable=None))]
-    fn sort(&self, py: Python<'_>, axis: i64, kind: Option<&Any<'_>>, order: Option<&Any<'_>>, stable: Option<&Any<'_>>) -> PyResult<()> {
+    fn sort(
+        &self,
+        py: Python<'_>,
+        axis: i64,
+        kind: Option<&Any<'_>>,
+        order: Option<&Any<'_>>,
+        stable: Option<&Any<'_>>,
+    ) -> PyResult<()> {
         // every kind of sort is a stable one here
         let _ = (kind, stable);
         crate::args::refuse("sort", &[("order", order)])?;

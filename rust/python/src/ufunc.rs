@@ -15,16 +15,17 @@ use smallvec::SmallVec;
 use crate::args::{self, Any};
 use crate::array::{Array, Made, record};
 use crate::error::{OrRaise, raise};
+use crate::function::{linear, reduce as reductions};
 use crate::layout::{self, Layout};
 use crate::trace::Trace;
-use crate::{convert, dtypes, function, leave};
+use crate::{convert, dtypes, leave};
 
 /// What stands behind a ufunc object.
 #[derive(Clone, Copy)]
 pub enum Known {
     Elementwise(Ufunc),
     /// A generalised one: matrix products.
-    Product(function::Product),
+    Product(linear::Product),
     Unknown,
 }
 
@@ -59,7 +60,7 @@ fn identify(ufunc: &Any<'_>) -> PyResult<Known> {
     if !ours {
         return Ok(Known::Unknown);
     }
-    Ok(match (Ufunc::by_name(&name), function::Product::by_name(&name)) {
+    Ok(match (Ufunc::by_name(&name), linear::Product::by_name(&name)) {
         (Some(f), _) => Known::Elementwise(f),
         (_, Some(p)) => Known::Product(p),
         _ => Known::Unknown,
@@ -98,8 +99,8 @@ pub fn check_cast(name: &str, from: DType, to: DType) -> PyResult<()> {
 pub fn write_out(py: Python<'_>, name: &str, out: &Array, result: NodeId, only: Option<NodeId>) -> PyResult<()> {
     let (from, dtype) = record(py, out.trace(), |s| Ok((s.tape.shape(result).clone(), s.tape.dtype(result))))?;
     check_cast(name, dtype, out.dtype)?;
-    let fits = from.len() <= out.shape.len()
-        && from.iter().rev().zip(out.shape.iter().rev()).all(|(&a, &b)| a == b || a == 1);
+    let fits =
+        from.len() <= out.shape.len() && from.iter().rev().zip(out.shape.iter().rev()).all(|(&a, &b)| a == b || a == 1);
     if !fits {
         return Err(PyValueError::new_err(format!(
             "non-broadcastable output operand with shape {} doesn't match the broadcast shape {}",
@@ -175,9 +176,14 @@ pub fn output(name: &str, out: &Any<'_>) -> PyResult<Py<Array>> {
         return Ok(a.clone().unbind());
     }
     if out.is_instance_of::<PyUntypedArray>() {
-        return Err(leave::refused(&format!("{name}: writing the result into a plain ndarray (out=, or an in-place operator)")));
+        return Err(leave::refused(&format!(
+            "{name}: writing the result into a plain ndarray (out=, or an in-place operator)"
+        )));
     }
-    Err(PyTypeError::new_err(format!("{name}: return arrays must be of mlgrad.Array type, got {}", out.get_type().name()?)))
+    Err(PyTypeError::new_err(format!(
+        "{name}: return arrays must be of mlgrad.Array type, got {}",
+        out.get_type().name()?
+    )))
 }
 
 /// `Array.__array_ufunc__`
@@ -204,7 +210,7 @@ pub fn array_ufunc<'py>(
             let k = Keywords::parse(p.name(), kwargs)?;
             args::refuse(p.name(), &[("where", k.only.as_ref()), ("axis", k.axis.as_ref())])?;
             let (a, b) = inputs.extract::<(Any<'_>, Any<'_>)>()?;
-            let result = function::product(py, p, &a, &b)?;
+            let result = linear::product_of(p, &a, &b)?;
             deliver(py, p.name(), result, k.target(p.name())?, k.dtype)
         }
         (Known::Elementwise(f), _) => {
@@ -230,7 +236,13 @@ fn unsupported(f: Ufunc, method: &str) -> PyErr {
 }
 
 /// `array` as the result, cast to `dtype`, or written into `out`.
-pub fn deliver(py: Python<'_>, name: &str, array: Array, out: Option<Py<Array>>, dtype: Option<DType>) -> PyResult<Py<PyAny>> {
+pub fn deliver(
+    py: Python<'_>,
+    name: &str,
+    array: Array,
+    out: Option<Py<Array>>,
+    dtype: Option<DType>,
+) -> PyResult<Py<PyAny>> {
     let array = match dtype {
         Some(d) if d != array.dtype => {
             let trace = array.trace();
@@ -262,12 +274,7 @@ fn result_layout<'a>(shape: &[usize], inputs: impl Iterator<Item = &'a Array> + 
 }
 
 /// Applies `f`, and makes the results into arrays.
-pub fn apply(
-    py: Python<'_>,
-    f: Ufunc,
-    trace: &Arc<Trace>,
-    operands: &[Operand],
-) -> PyResult<SmallVec<[Made; 2]>> {
+pub fn apply(py: Python<'_>, f: Ufunc, trace: &Arc<Trace>, operands: &[Operand]) -> PyResult<SmallVec<[Made; 2]>> {
     record(py, trace, |s| {
         let nodes = f.call(&mut s.tape, operands)?;
         Ok(nodes.into_iter().map(|n| Made::keep(s, n)).collect())
@@ -372,7 +379,7 @@ fn one_input<'py>(f: Ufunc, method: &str, inputs: &Bound<'py, PyTuple>) -> PyRes
 }
 
 fn reduce(py: Python<'_>, f: Ufunc, inputs: &Bound<'_, PyTuple>, k: &Keywords<'_>) -> PyResult<Py<PyAny>> {
-    use crate::function::Reduction;
+    use reductions::Reduction;
     let x = one_input(f, "reduce", inputs)?;
     let what = match f.name() {
         "add" => Reduction::Sum,
@@ -387,7 +394,14 @@ fn reduce(py: Python<'_>, f: Ufunc, inputs: &Bound<'_, PyTuple>, k: &Keywords<'_
         None => Some(std::iter::once(0).collect()),
         Some(a) => args::axes(Some(a))?,
     };
-    let result = function::reduce(py, what, &x, axes, k.keepdims, k.dtype, k.initial.as_ref(), k.only.as_ref())?;
+    let how = reductions::How {
+        axes,
+        keepdims: k.keepdims,
+        dtype: k.dtype,
+        initial: k.initial.as_ref(),
+        only: k.only.as_ref(),
+    };
+    let result = reductions::reduced(&x, what, &how)?;
     deliver(py, f.name(), result, k.target(f.name())?, None)
 }
 
@@ -399,7 +413,7 @@ fn accumulate(py: Python<'_>, f: Ufunc, inputs: &Bound<'_, PyTuple>, k: &Keyword
         _ => return Err(unsupported(f, "accumulate")),
     };
     let axis = args::axis(k.axis.as_ref())?.unwrap_or(0);
-    let result = function::cumulative(py, product, &x, Some(axis), k.dtype)?;
+    let result = reductions::running(&x, product, Some(axis), k.dtype)?;
     deliver(py, f.name(), result, k.target(f.name())?, None)
 }
 

@@ -48,7 +48,9 @@ fn clip(
     kwargs: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Py<PyAny>> {
     if let Some((key, _)) = kwargs.and_then(|k| k.iter().next()) {
-        return Err(PyTypeError::new_err(format!("clip: the argument {key} is not supported for traced arrays; leave it out")));
+        return Err(PyTypeError::new_err(format!(
+            "clip: the argument {key} is not supported for traced arrays; leave it out"
+        )));
     }
     let py = a.py();
     let (low, high) = (a_min.or(min), a_max.or(max));

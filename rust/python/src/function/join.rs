@@ -21,7 +21,10 @@ fn joined<'py>(
     out: Option<&Any<'py>>,
     dtype: Option<&Any<'py>>,
     casting: &str,
-    f: impl FnOnce(&mut mlgrad_core::tape::Tape, &[mlgrad_core::numpy::Operand]) -> mlgrad_core::Result<mlgrad_core::tape::NodeId>,
+    f: impl FnOnce(
+        &mut mlgrad_core::tape::Tape,
+        &[mlgrad_core::numpy::Operand],
+    ) -> mlgrad_core::Result<mlgrad_core::tape::NodeId>,
 ) -> Object {
     let py = arrays.py();
     if casting != "same_kind" {
@@ -40,7 +43,13 @@ fn joined<'py>(
 
 #[pyfunction]
 #[pyo3(signature = (arrays, /, axis=Some(0), out=None, *, dtype=None, casting="same_kind"))]
-fn concatenate(arrays: &Any<'_>, axis: Option<i64>, out: Option<&Any<'_>>, dtype: Option<&Any<'_>>, casting: &str) -> Object {
+fn concatenate(
+    arrays: &Any<'_>,
+    axis: Option<i64>,
+    out: Option<&Any<'_>>,
+    dtype: Option<&Any<'_>>,
+    casting: &str,
+) -> Object {
     joined("concatenate", arrays, out, dtype, casting, |t, xs| join::concatenate(t, xs, axis))
 }
 
@@ -85,7 +94,6 @@ fn tile(a: &Bound<'_, PyAny>, reps: &Any<'_>) -> PyResult<Array> {
     on_one("tile", a, |t, x| join::tile(t, x, &reps))
 }
 
-
 #[pyfunction]
 #[pyo3(signature = (a, repeats, axis=None))]
 fn repeat(a: &Any<'_>, repeats: &Any<'_>, axis: Option<i64>) -> PyResult<Array> {
@@ -108,7 +116,10 @@ fn pairs<'py>(what: &str, object: &Any<'py>, rank: usize) -> PyResult<Vec<[Any<'
         None => Ok([o.clone(), o.clone()]),
         Some(v) if v.len() == 1 => Ok([v[0].clone(), v[0].clone()]),
         Some(v) if v.len() == 2 => Ok([v[0].clone(), v[1].clone()]),
-        Some(v) => Err(PyValueError::new_err(format!("pad: {what} must be a number or pairs (before, after), got {} numbers", v.len()))),
+        Some(v) => Err(PyValueError::new_err(format!(
+            "pad: {what} must be a number or pairs (before, after), got {} numbers",
+            v.len()
+        ))),
     };
     match items(object) {
         Some(rows) if rows.iter().any(|r| items(r).is_some()) => {
@@ -116,7 +127,10 @@ fn pairs<'py>(what: &str, object: &Any<'py>, rank: usize) -> PyResult<Vec<[Any<'
                 return Ok(vec![single(&rows[0])?; rank]);
             }
             if rows.len() != rank {
-                return Err(PyValueError::new_err(format!("pad: {what} has {} pairs for an array of {rank} axes", rows.len())));
+                return Err(PyValueError::new_err(format!(
+                    "pad: {what} has {} pairs for an array of {rank} axes",
+                    rows.len()
+                )));
             }
             rows.iter().map(single).collect()
         }
@@ -172,7 +186,10 @@ fn pad(array: &Any<'_>, pad_width: &Any<'_>, mode: &str, kwargs: Option<&Bound<'
             }
             ("reflect_type", PadMode::Reflect | PadMode::Symmetric) if v.eq("even")? => {}
             _ => {
-                return Err(PyValueError::new_err(format!("pad: unsupported keyword argument for this mode: {key}={}", v.repr()?)));
+                return Err(PyValueError::new_err(format!(
+                    "pad: unsupported keyword argument for this mode: {key}={}",
+                    v.repr()?
+                )));
             }
         }
     }
@@ -180,7 +197,6 @@ fn pad(array: &Any<'_>, pad_width: &Any<'_>, mode: &str, kwargs: Option<&Bound<'
 }
 
 pub fn table(m: &Bound<'_, PyModule>, add: &mut super::Add<'_>) -> PyResult<()> {
-
     super::functions!(m, add, {
         concatenate: ["concatenate", "concat"], stack: ["stack"], vstack: ["vstack"], hstack: ["hstack"],
         dstack: ["dstack"], column_stack: ["column_stack"], append: ["append"], tile: ["tile"], repeat: ["repeat"],

@@ -7,9 +7,11 @@ pub mod choose;
 pub mod create;
 pub mod join;
 pub mod linear;
+pub mod numeric;
 pub mod order;
 pub mod reduce;
 pub mod shaping;
+pub mod statistics;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -66,6 +68,8 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     create::table(&module, &mut add)?;
     reduce::table(&module, &mut add)?;
     order::table(&module, &mut add)?;
+    statistics::table(&module, &mut add)?;
+    numeric::table(&module, &mut add)?;
     linear::table(&module, &mut add)?;
     for (name, f) in &table {
         module.add(*name, f)?;
@@ -85,10 +89,9 @@ pub fn method<'py>(
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Py<PyAny>> {
     let py = slf.py();
-    let f = BY_NAME
-        .get(py)
-        .and_then(|t| t.get(name))
-        .ok_or_else(|| PyTypeError::new_err(format!("internal error in mlgrad, please report it: no function {name}")))?;
+    let f = BY_NAME.get(py).and_then(|t| t.get(name)).ok_or_else(|| {
+        PyTypeError::new_err(format!("internal error in mlgrad, please report it: no function {name}"))
+    })?;
     if args.is_empty() {
         return Ok(f.bind(py).call((slf,), kwargs)?.unbind());
     }

@@ -106,7 +106,9 @@ fn searchsorted(a: &Any<'_>, v: &Any<'_>, side: &str, sorter: Option<&Any<'_>>) 
     let right = match side {
         "left" => false,
         "right" => true,
-        other => return Err(PyValueError::new_err(format!("searchsorted: side must be 'left' or 'right', got '{other}'"))),
+        other => {
+            return Err(PyValueError::new_err(format!("searchsorted: side must be 'left' or 'right', got '{other}'")));
+        }
     };
     on("searchsorted", [a, v], |t, [a, v]| {
         let a = a.to_node(t)?;

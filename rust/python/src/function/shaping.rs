@@ -1,7 +1,5 @@
 //! Functions that give NumPy a view: the same elements in another shape or order. A copy where NumPy makes one.
 
-use std::sync::Arc;
-
 use mlgrad_core::Error;
 use mlgrad_core::numpy::index::Index;
 use mlgrad_core::ops::Window;
@@ -12,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use smallvec::SmallVec;
 
-use crate::args::{self, Any, c_order, integer, integers};
+use crate::args::{self, Any, c_order, integers};
 use crate::array::{Array, Kind, Made, make, record};
 use crate::error::{OrRaise, raise};
 use crate::layout::{self, Strides};
@@ -31,7 +29,13 @@ pub fn own<'py>(what: &str, object: &Any<'py>) -> PyResult<Bound<'py, Array>> {
 }
 
 /// `a` seen through `steps`; of a scalar, which nothing shares, a fresh array.
-pub fn viewed(py: Python<'_>, a: &Array, steps: SmallVec<[Step; 1]>, shape: Shape, strides: Strides) -> PyResult<Array> {
+pub fn viewed(
+    py: Python<'_>,
+    a: &Array,
+    steps: SmallVec<[Step; 1]>,
+    shape: Shape,
+    strides: Strides,
+) -> PyResult<Array> {
     if a.kind == Kind::Array {
         return Ok(a.view(steps, shape, strides));
     }
@@ -66,7 +70,10 @@ pub fn reshaped(py: Python<'_>, a: &Array, to: Shape) -> PyResult<Array> {
 fn fresh(
     py: Python<'_>,
     a: &Array,
-    f: impl FnOnce(&mut mlgrad_core::tape::Tape, mlgrad_core::tape::NodeId) -> mlgrad_core::Result<mlgrad_core::tape::NodeId>,
+    f: impl FnOnce(
+        &mut mlgrad_core::tape::Tape,
+        mlgrad_core::tape::NodeId,
+    ) -> mlgrad_core::Result<mlgrad_core::tape::NodeId>,
 ) -> PyResult<Array> {
     let made = record(py, a.trace(), |s| {
         let x = a.node_in(s)?;
@@ -91,7 +98,11 @@ pub fn resolve_shape(size: usize, given: &[i64]) -> PyResult<Shape> {
 
 /// `x.reshape(2, 3)` and `x.reshape((2, 3))`
 pub fn reshape_method(py: Python<'_>, a: &Array, shape: &Bound<'_, PyTuple>) -> PyResult<Array> {
-    let given = if shape.len() == 1 { integers("a length", &shape.get_item(0)?)? } else { integers("a length", shape.as_any())? };
+    let given = if shape.len() == 1 {
+        integers("a length", &shape.get_item(0)?)?
+    } else {
+        integers("a length", shape.as_any())?
+    };
     reshaped(py, a, resolve_shape(a.size(), &given)?)
 }
 
@@ -109,7 +120,10 @@ pub fn reversed(py: Python<'_>, a: &Array) -> PyResult<Array> {
 pub fn matrix_transposed(py: Python<'_>, a: &Array) -> PyResult<Array> {
     let n = a.ndim();
     if n < 2 {
-        return Err(PyValueError::new_err(format!("matrix transpose with ndim < 2 is undefined, got shape {}", core_shape::show(&a.shape))));
+        return Err(PyValueError::new_err(format!(
+            "matrix transpose with ndim < 2 is undefined, got shape {}",
+            core_shape::show(&a.shape)
+        )));
     }
     let mut perm: Axes = (0..n as u8).collect();
     perm.swap(n - 2, n - 1);
@@ -309,7 +323,9 @@ fn moveaxis(a: &Any<'_>, source: &Any<'_>, destination: &Any<'_>) -> PyResult<Ar
     let from = distinct(py, "moveaxis", &integers("source", source)?, a.ndim())?;
     let to = distinct(py, "moveaxis", &integers("destination", destination)?, a.ndim())?;
     if from.len() != to.len() {
-        return Err(PyValueError::new_err("`source` and `destination` arguments must have the same number of elements"));
+        return Err(PyValueError::new_err(
+            "`source` and `destination` arguments must have the same number of elements",
+        ));
     }
     let mut perm: Axes = (0..a.ndim() as u8).filter(|k| !from.contains(k)).collect();
     let mut moves: Vec<(u8, u8)> = to.into_iter().zip(from).collect();
@@ -330,7 +346,14 @@ fn rollaxis(a: &Any<'_>, axis: i64, start: i64) -> PyResult<Array> {
     let axis = resolve_axis("rollaxis", axis, n).or_raise(py)?;
     let start = if start < 0 { start + n as i64 } else { start };
     if !(0..=n as i64).contains(&start) {
-        return Err(raise(py, Error::Axis(format!("rollaxis: 'start' arg requires {} <= start < {}, but {start} was passed in", -(n as i64), n + 1))));
+        return Err(raise(
+            py,
+            Error::Axis(format!(
+                "rollaxis: 'start' arg requires {} <= start < {}, but {start} was passed in",
+                -(n as i64),
+                n + 1
+            )),
+        ));
     }
     let place = if axis < start as usize { start as usize - 1 } else { start as usize };
     let mut perm: Axes = (0..n as u8).filter(|&k| k as usize != axis).collect();
@@ -353,7 +376,8 @@ fn expand_dims(a: &Any<'_>, axis: &Any<'_>) -> PyResult<Array> {
     let rank = a.ndim() + given.len();
     let new = distinct(py, "expand_dims", &given, rank)?;
     let mut old = a.shape.iter();
-    let to: Shape = (0..rank as u8).map(|k| if new.contains(&k) { 1 } else { old.next().copied().unwrap_or(1) }).collect();
+    let to: Shape =
+        (0..rank as u8).map(|k| if new.contains(&k) { 1 } else { old.next().copied().unwrap_or(1) }).collect();
     with_ones(py, a, to)
 }
 

@@ -19,7 +19,13 @@ fn in_dtype(t: &mut Tape, x: NodeId, dtype: Option<DType>) -> mlgrad_core::Resul
 }
 
 /// The mean of the elements that `where=` names: a sum over a count.
-fn mean_where(a: &Any<'_>, axis: Option<&Any<'_>>, dtype: Option<DType>, keepdims: bool, only: &Any<'_>) -> PyResult<Array> {
+fn mean_where(
+    a: &Any<'_>,
+    axis: Option<&Any<'_>>,
+    dtype: Option<DType>,
+    keepdims: bool,
+    only: &Any<'_>,
+) -> PyResult<Array> {
     use super::reduce::{How, Reduction, reduced};
     let py = a.py();
     let how = |dtype, only| PyResult::Ok(How { axes: args::axes(axis)?, keepdims, dtype, initial: None, only });
@@ -29,10 +35,8 @@ fn mean_where(a: &Any<'_>, axis: Option<&Any<'_>>, dtype: Option<DType>, keepdim
     let float = dtype.unwrap_or(if from.is_inexact() { from } else { DType::F64 });
     let total = reduced(a, Reduction::Sum, &how(Some(float), Some(only))?)?;
     let mask = convert::lift(py, &trace, only)?;
-    let ones = Py::new(
-        py,
-        on_trace(py, &trace, |t| mlgrad_core::numpy::operand::materialise(t, mask, DType::Bool, &to))?,
-    )?;
+    let ones =
+        Py::new(py, on_trace(py, &trace, |t| mlgrad_core::numpy::operand::materialise(t, mask, DType::Bool, &to))?)?;
     let count = reduced(ones.bind(py).as_any(), Reduction::Sum, &how(Some(float), None)?)?;
     let (p, q) = (total.node(py)?, count.node(py)?);
     on_trace(py, &trace, |t| t.div(p, q))
@@ -63,9 +67,9 @@ fn mean(
 }
 
 macro_rules! spreads {
-    ($($name:ident)*) => {$(
+    ($($name:ident $python:literal $rust:ident;)*) => {$(
         #[pyfunction]
-        #[pyo3(signature = (a, axis=None, dtype=None, out=None, ddof=0.0, keepdims=false, *, r#where=None, mean=None, correction=None))]
+        #[pyo3(name = $python, signature = (a, axis=None, dtype=None, out=None, ddof=0.0, keepdims=false, *, r#where=None, mean=None, correction=None))]
         #[expect(clippy::too_many_arguments, reason = "they are NumPy's")]
         fn $name(
             a: &Any<'_>,
@@ -80,19 +84,24 @@ macro_rules! spreads {
         ) -> Object {
             // a mean that is given only saves work
             let _ = mean;
-            refuse(stringify!($name), &[("where", r#where)])?;
+            refuse($python, &[("where", r#where)])?;
             let (axes, dtype) = (args::axes(axis)?, dtypes::parse_optional(dtype)?);
             let ddof = correction.unwrap_or(ddof);
-            let y = on_one(stringify!($name), a, |t, x| {
+            let y = on_one($python, a, |t, x| {
                 let x = in_dtype(t, x, dtype)?;
-                statistics::$name(t, x, axes.as_deref(), ddof, keepdims)
+                statistics::$rust(t, x, axes.as_deref(), ddof, keepdims)
             })?;
-            finish(a.py(), stringify!($name), y, out)
+            finish(a.py(), $python, y, out)
         }
     )*};
 }
 
-spreads! { var std nanvar nanstd }
+spreads! {
+    variance "var" var;
+    deviation "std" std;
+    nan_variance "nanvar" nanvar;
+    nan_deviation "nanstd" nanstd;
+}
 
 macro_rules! plain {
     ($($name:ident)*) => {$(
@@ -186,7 +195,9 @@ fn levels(
         )));
     }
     if method != "linear" {
-        return Err(PyTypeError::new_err(format!("{what}: method='{method}' is not supported for traced arrays; use 'linear'")));
+        return Err(PyTypeError::new_err(format!(
+            "{what}: method='{method}' is not supported for traced arrays; use 'linear'"
+        )));
     }
     let given = convert::as_ndarray(q)?;
     let many = numpy::PyUntypedArrayMethods::ndim(&given) > 0;
@@ -249,11 +260,10 @@ fn cov(
 }
 
 pub fn table(m: &Bound<'_, PyModule>, add: &mut super::Add<'_>) -> PyResult<()> {
-
     super::functions!(m, add, {
-        mean: ["mean"], var: ["var"], std: ["std"], average: ["average"], median: ["median"],
+        mean: ["mean"], variance: ["var"], deviation: ["std"], average: ["average"], median: ["median"],
         quantile: ["quantile"], percentile: ["percentile"], cov: ["cov"],
-        nansum: ["nansum"], nanprod: ["nanprod"], nanmean: ["nanmean"], nanvar: ["nanvar"], nanstd: ["nanstd"],
+        nansum: ["nansum"], nanprod: ["nanprod"], nanmean: ["nanmean"], nan_variance: ["nanvar"], nan_deviation: ["nanstd"],
         nanmax: ["nanmax"], nanmin: ["nanmin"],
     });
     Ok(())
