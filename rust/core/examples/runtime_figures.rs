@@ -1,8 +1,11 @@
 //! Prints what buffers, thread pool and matrix products cost here: `cargo run --release --example runtime_figures`.
 
+#![allow(unsafe_code)]
+
 use std::hint::black_box;
 use std::time::Instant;
 
+use mlgrad_core::exec::gemm::{Mat, Real, Shape, gemm};
 use mlgrad_core::exec::{buffer, buffer::Buffer, pool};
 
 /// The best of several rounds, in nanoseconds a call.
@@ -54,4 +57,46 @@ fn main() {
         .sum::<f64>()
         / 50.0;
     println!("parallel after a pause of 1 ms             {asleep:8.1} ns");
+
+    for threads in [1, 2] {
+        pool::set_num_threads(threads);
+        products::<f64>("f64", threads);
+        products::<f32>("f32", threads);
+    }
+}
+
+/// Products `a @ b`, and `a.T @ b` with `a` transposed in place.
+fn products<T: Real>(name: &str, threads: usize) {
+    let squares = [2, 4, 8, 16, 24, 32, 48, 64, 128, 256, 512, 1024].map(|n| (n, n, n));
+    let others = [
+        (10_000, 20, 20),
+        (20, 20, 10_000),
+        (64, 64, 784),
+        (2000, 64, 64),
+        (1000, 1, 1000),
+        (1, 1000, 1000),
+        (100_000, 1, 20),
+        (20, 1, 100_000),
+        (100, 1, 100),
+        (1, 1, 10_000_000),
+        (1000, 1000, 1),
+    ];
+    for (m, n, k) in squares.into_iter().chain(others) {
+        let (a, b) = (vec![T::from(1.0); m * k], vec![T::from(1.0); k * n]);
+        let mut c = vec![T::from(0.0); m * n];
+        let calls = (20_000_000 / (m * n * k)).clamp(1, 10_000);
+        let mut run = |row: usize, col: usize| {
+            let (a, b) = (Mat::new(a.as_ptr(), row as isize, col as isize), Mat::new(b.as_ptr(), n as isize, 1));
+            // SAFETY: matrices of these shapes.
+            time(calls, || unsafe { gemm(Shape { m, n, k }, a, b, c.as_mut_ptr(), false).unwrap() }) / 1e3
+        };
+        let (plain, transposed) = (run(k, 1), run(1, m));
+        let gflops = |us: f64| 2e-3 * (m * n * k) as f64 / us;
+        println!(
+            "{name} {threads} threads {:>18} {plain:10.3} us {:6.1} GFLOP/s   a.T {transposed:10.3} us {:6.1} GFLOP/s",
+            format!("{m}x{n}x{k}"),
+            gflops(plain),
+            gflops(transposed)
+        );
+    }
 }

@@ -9,6 +9,9 @@ pub enum Error {
     /// Wrong dtypes or kinds of argument: `TypeError`.
     #[error("{0}")]
     Type(String),
+    /// A Python number that the dtype cannot hold: `OverflowError`.
+    #[error("{0}")]
+    Overflow(String),
     /// An index out of range: `IndexError`.
     #[error("{0}")]
     Index(String),

@@ -4,14 +4,25 @@
 //! on its position nor on the length of the block. Nothing here knows about tapes, shapes or plans.
 #![allow(unsafe_code)]
 
+mod basic;
 pub mod cast;
+mod dd;
+mod erf;
+mod exp;
+mod float;
 pub mod integer;
+mod invtrig;
 pub mod isa;
+mod kernel;
+mod log;
 mod map;
+mod power;
 pub mod reduce;
 pub mod select;
 mod simd;
 pub mod special;
+mod tables;
+mod trig;
 
 pub use isa::{Isa, available, isa};
 
@@ -27,12 +38,20 @@ use crate::tape::DType;
 pub type Kernel = unsafe fn(n: usize, dst: *mut u8, a: *const u8, b: *const u8, c: *const u8);
 
 /// The kernel of an operation of one argument, or None where it is not defined for the dtype.
-pub fn unary(_isa: Isa, _op: ops::Unary, _dtype: DType) -> Option<Kernel> {
-    None
+pub fn unary(isa: Isa, op: ops::Unary, dtype: DType) -> Option<Kernel> {
+    match dtype {
+        DType::F32 | DType::F64 => float::unary(isa, op, dtype),
+        DType::Bool | DType::U8 | DType::I32 | DType::I64 => integer::unary_on(isa, op, dtype),
+        DType::C64 | DType::C128 => None,
+    }
 }
 
 /// The kernel of an operation of two arguments, or None where it is not defined for the dtype. Comparisons and logic write
 /// one byte (0 or 1) an element.
-pub fn binary(_isa: Isa, _op: ops::Binary, _dtype: DType) -> Option<Kernel> {
-    None
+pub fn binary(isa: Isa, op: ops::Binary, dtype: DType) -> Option<Kernel> {
+    match dtype {
+        DType::F32 | DType::F64 => float::binary(isa, op, dtype),
+        DType::Bool | DType::U8 | DType::I32 | DType::I64 => integer::binary_on(isa, op, dtype),
+        DType::C64 | DType::C128 => None,
+    }
 }

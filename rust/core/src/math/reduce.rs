@@ -23,6 +23,13 @@ pub type ReduceKernel = unsafe fn(n: usize, acc: *mut u8, src: *const u8);
 /// As [`ReduceKernel`], but `acc` is valid for n elements and may not overlap `src`.
 pub type AccumulateKernel = unsafe fn(n: usize, acc: *mut u8, src: *const u8);
 
+/// `acc[j] = op(acc[j], src[i * stride + j])` for i in 0..rows in this order and j in 0..width: a matrix, reduced over its
+/// rows.
+///
+/// # Safety
+/// `acc` is valid for `width` elements, `src` for the matrix, whose rows begin `stride` elements apart; they do not overlap.
+pub type ColumnsKernel = unsafe fn(rows: usize, width: usize, stride: usize, acc: *mut u8, src: *const u8);
+
 /// The longest block that is summed without a further pairwise split.
 pub const BLOCK: usize = 1024;
 
@@ -70,7 +77,17 @@ pub fn block(isa: Isa, op: ReduceOp, dtype: DType) -> Option<ReduceKernel> {
 pub fn accumulate(isa: Isa, op: ReduceOp, dtype: DType) -> Option<AccumulateKernel> {
     macro_rules! fold {
         ($f:ty, $t:ty) => {
-            choose_rows::<$f, $t, { LANE_BYTES / size_of::<$t>() }>(isa)
+            choose_rows::<$f, $t, { 64 / size_of::<$t>() }>(isa)
+        };
+    }
+    by_op_and_dtype!(op, dtype, fold)
+}
+
+/// The kernel that reduces a matrix over its rows, for the same operations and dtypes as [`block`].
+pub fn columns(isa: Isa, op: ReduceOp, dtype: DType) -> Option<ColumnsKernel> {
+    macro_rules! fold {
+        ($f:ty, $t:ty) => {
+            choose_columns::<$f, $t, { LANE_BYTES / size_of::<$t>() }>(isa)
         };
     }
     by_op_and_dtype!(op, dtype, fold)
@@ -271,24 +288,69 @@ unsafe fn fold_rows<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8,
     }
 }
 
+#[inline(always)]
+unsafe fn fold_columns<F: Fold<T>, T: Copy, const L: usize>(
+    rows: usize,
+    width: usize,
+    stride: usize,
+    acc: *mut u8,
+    src: *const u8,
+) {
+    /// One strip of W columns, its results in registers.
+    ///
+    /// # Safety
+    /// As for the kernel, with width W.
+    #[inline(always)]
+    unsafe fn strip<F: Fold<T>, T: Copy, const W: usize>(rows: usize, stride: usize, acc: *mut T, src: *const T) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut lanes = acc.cast::<[T; W]>().read_unaligned();
+            for i in 0..rows {
+                let x = src.add(i * stride).cast::<[T; W]>().read_unaligned();
+                for k in 0..W {
+                    lanes[k] = F::join(lanes[k], x[k]);
+                }
+            }
+            acc.cast::<[T; W]>().write_unaligned(lanes);
+        }
+    }
+    let (acc, src) = (acc.cast::<T>(), src.cast::<T>());
+    let mut j = 0;
+    // SAFETY: strips stay below width.
+    unsafe {
+        while j + L <= width {
+            strip::<F, T, L>(rows, stride, acc.add(j), src.add(j));
+            j += L;
+        }
+        while j + 8 <= width {
+            strip::<F, T, 8>(rows, stride, acc.add(j), src.add(j));
+            j += 8;
+        }
+        while j < width {
+            strip::<F, T, 1>(rows, stride, acc.add(j), src.add(j));
+            j += 1;
+        }
+    }
+}
+
 macro_rules! instantiate {
-    ($choose:ident, $body:ident) => {
-        fn $choose<F: Fold<T>, T: Copy, const L: usize>(isa: Isa) -> ReduceKernel {
-            unsafe fn plain<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8, src: *const u8) {
+    ($choose:ident, $body:ident, $kernel:ty, $($arg:ident: $t:ty),*) => {
+        fn $choose<F: Fold<T>, T: Copy, const L: usize>(isa: Isa) -> $kernel {
+            unsafe fn plain<F: Fold<T>, T: Copy, const L: usize>($($arg: $t),*) {
                 // SAFETY: the promises of the kernel's type.
-                unsafe { $body::<F, T, L>(n, acc, src) }
+                unsafe { $body::<F, T, L>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            unsafe fn avx2<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8, src: *const u8) {
+            unsafe fn avx2<F: Fold<T>, T: Copy, const L: usize>($($arg: $t),*) {
                 // SAFETY: the promises of the kernel's type.
-                unsafe { $body::<F, T, L>(n, acc, src) }
+                unsafe { $body::<F, T, L>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
-            unsafe fn avx512<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8, src: *const u8) {
+            unsafe fn avx512<F: Fold<T>, T: Copy, const L: usize>($($arg: $t),*) {
                 // SAFETY: the promises of the kernel's type.
-                unsafe { $body::<F, T, L>(n, acc, src) }
+                unsafe { $body::<F, T, L>($($arg),*) }
             }
             match isa {
                 #[cfg(target_arch = "x86_64")]
@@ -301,8 +363,9 @@ macro_rules! instantiate {
     };
 }
 
-instantiate!(choose_block, fold_block);
-instantiate!(choose_rows, fold_rows);
+instantiate!(choose_block, fold_block, ReduceKernel, n: usize, acc: *mut u8, src: *const u8);
+instantiate!(choose_rows, fold_rows, AccumulateKernel, n: usize, acc: *mut u8, src: *const u8);
+instantiate!(choose_columns, fold_columns, ColumnsKernel, rows: usize, width: usize, stride: usize, acc: *mut u8, src: *const u8);
 
 #[cfg(test)]
 mod tests {
@@ -411,6 +474,27 @@ mod tests {
                     add(n, acc.as_mut_ptr().cast(), row.as_ptr().cast());
                 }
                 assert_eq!(acc, (0..n).map(|i| (i + i * i) as f64).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn matrices_over_their_rows() {
+        for isa in available() {
+            for (rows, width) in [(0, 3), (1, 1), (5, 7), (9, 40), (100, 65)] {
+                let stride = width + 2;
+                let x: Vec<f64> = (0..(rows + 1) * stride).map(|i| (i as f64 * 0.37).sin()).collect();
+                let mut got = vec![0.25; width];
+                let mut want = got.clone();
+                for i in 0..rows {
+                    for j in 0..width {
+                        want[j] += x[i * stride + j];
+                    }
+                }
+                let sum = columns(isa, ReduceOp::Sum, DType::F64).unwrap();
+                // SAFETY: x has rows + 1 rows of that stride.
+                unsafe { sum(rows, width, stride, got.as_mut_ptr().cast(), x.as_ptr().cast()) };
+                assert_eq!(got, want, "{rows} by {width} on {isa:?}");
             }
         }
     }

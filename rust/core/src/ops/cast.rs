@@ -55,7 +55,12 @@ impl Tape {
         if let Some(v) = self.literal_value(x)
             && v.abs() < 9e15
         {
-            return self.literal(if to.is_inexact() { v } else { v.trunc() }, &shape, to);
+            let v = match to {
+                DType::Bool => (v != 0.0) as u8 as f64,
+                _ if to.is_inexact() => v,
+                _ => v.trunc(),
+            };
+            return self.literal(v, &shape, to);
         }
         self.push(Op::Cast(Cast), &[x], shape, to)
     }

@@ -13,6 +13,21 @@ pub enum Value {
     Array(Arc<Buffer>),
 }
 
+impl Value {
+    /// The bits of the first element.
+    pub fn first(&self, dtype: DType) -> u64 {
+        match self {
+            Value::Scalar(bits) => *bits,
+            Value::Array(b) => {
+                let mut word = [0u8; 8];
+                let n = dtype.size().min(8);
+                word[..n].copy_from_slice(&b.as_slice::<u8>()[..n]);
+                u64::from_le_bytes(word)
+            }
+        }
+    }
+}
+
 /// The bits of `v` converted to `dtype`.
 pub fn bits_of(v: f64, dtype: DType) -> u64 {
     match dtype {

@@ -1,0 +1,285 @@
+//! A trace: the tape of one outermost transform (or of a `Tape`), and what is being learned while it is recorded.
+//!
+//! Invariants:
+//! - no Python code runs, and no Python object is dropped, while the lock of a trace is held;
+//! - the traces that are open on a thread are a stack, popped on every exit.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+
+use mlgrad_core::plan::{self, Plan};
+use mlgrad_core::tape::{NodeId, Shape, Tape, Value};
+use mlgrad_core::tape::DType;
+use numpy::PyUntypedArray;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use rustc_hash::FxHashMap;
+
+use crate::convert;
+use crate::error::OrRaise;
+use crate::jit::Recorder;
+
+/// See the module.
+pub struct Trace {
+    thread: ThreadId,
+    state: Mutex<State>,
+    /// Whether this is the recording of a jitted function.
+    pub jit: bool,
+}
+
+/// What the lock guards.
+pub struct State {
+    pub tape: Tape,
+    /// The outermost transform has returned: handles are dead.
+    pub over: bool,
+    sealed: bool,
+    /// Under jit: how each value was come by.
+    pub recorder: Option<Recorder>,
+    /// The leaves of a `Tape`, with what has been accumulated for them.
+    pub gradients: FxHashMap<NodeId, Option<NodeId>>,
+}
+
+thread_local! {
+    static OPEN: RefCell<Vec<Arc<Trace>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes the trace off the stack when the transform is left, however it is left.
+pub struct Opened;
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // the trace may own Python objects: it is dropped after the borrow has ended
+        let last = OPEN.with(|open| open.borrow_mut().pop());
+        drop(last);
+    }
+}
+
+impl Trace {
+    pub fn new(jit: bool) -> Arc<Trace> {
+        Arc::new(Trace {
+            thread: std::thread::current().id(),
+            state: Mutex::new(State {
+                tape: Tape::new(),
+                over: false,
+                sealed: false,
+                recorder: jit.then(Recorder::default),
+                gradients: FxHashMap::default(),
+            }),
+            jit,
+        })
+    }
+
+    /// The innermost trace that is open on this thread.
+    pub fn current() -> Option<Arc<Trace>> {
+        OPEN.with(|open| open.borrow().last().cloned())
+    }
+
+    /// Makes this the current trace until the result is dropped.
+    pub fn open(self: &Arc<Trace>) -> Opened {
+        OPEN.with(|open| open.borrow_mut().push(self.clone()));
+        Opened
+    }
+
+    /// The state, for a handle: refused where the trace is over or belongs to another thread.
+    pub fn lock(&self) -> PyResult<MutexGuard<'_, State>> {
+        let state = self.access();
+        if state.over || state.sealed {
+            return Err(PyRuntimeError::new_err(
+                "this mlgrad.Array escaped: the transform (grad, vjp, jit, …) that it was made in has returned. Return the value \
+                 from the transformed function (has_aux=True for extra outputs) instead of storing the Array",
+            ));
+        }
+        if self.thread != std::thread::current().id() {
+            return Err(PyRuntimeError::new_err(
+                "this mlgrad.Array is used in another thread than the one that made it; call the transform inside that thread, or \
+                 pass NumPy arrays between threads",
+            ));
+        }
+        Ok(state)
+    }
+
+    /// The state whoever asks: for transforms that outlive their function, and for handles that are dropped.
+    pub fn access(&self) -> MutexGuard<'_, State> {
+        // a panic never happens halfway through a change of the tape, which is append-only
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The function has returned, but the transform goes on: handles are dead, the tape lives.
+    pub fn seal(&self) {
+        self.access().sealed = true;
+    }
+
+    /// Ends the trace and frees its tape.
+    pub fn close(&self) {
+        let (tape, recorder) = {
+            let mut state = self.access();
+            state.over = true;
+            state.gradients.clear();
+            (std::mem::take(&mut state.tape), state.recorder.take())
+        };
+        drop(recorder);
+        drop(tape);
+    }
+
+    /// A handle was made for `node`.
+    pub fn retain(state: &mut State, node: NodeId) {
+        state.tape.node_mut(node).handles += 1;
+    }
+
+    /// A handle for `node` was dropped.
+    pub fn release(&self, node: NodeId) {
+        let mut state = self.access();
+        if !state.over {
+            state.tape.node_mut(node).handles -= 1;
+        }
+    }
+
+    /// Computes `nodes`, and keeps them and whatever of their ancestors is worth it.
+    pub fn evaluate(&self, py: Python<'_>, nodes: &[NodeId]) -> PyResult<()> {
+        self.compute(py, nodes, false)
+    }
+
+    /// Computes `nodes` as the last thing that this tape is for: nothing else is kept.
+    pub fn finish(&self, py: Python<'_>, nodes: &[NodeId]) -> PyResult<()> {
+        self.compute(py, nodes, true)
+    }
+
+    fn compute(&self, py: Python<'_>, nodes: &[NodeId], exact: bool) -> PyResult<()> {
+        let (plan, params, values, outputs) = {
+            let state = self.access();
+            if nodes.iter().all(|&n| state.tape.node(n).value.is_some()) {
+                return Ok(());
+            }
+            let extracted =
+                if exact { plan::extract_exact(&state.tape, nodes) } else { plan::extract(&state.tape, nodes) }.or_raise(py)?;
+            let plan = plan::plan_for(extracted.program).or_raise(py)?;
+            let values: Vec<Value> = extracted
+                .params
+                .iter()
+                .map(|&p| state.tape.node(p).value.clone().ok_or_else(|| PyRuntimeError::new_err("a parameter without value")))
+                .collect::<PyResult<_>>()?;
+            (plan, extracted.params, values, extracted.outputs)
+        };
+        let result = run(py, &plan, &values);
+        let mut state = self.access();
+        if let Some(recorder) = &mut state.recorder {
+            recorder.ran(&plan, &params, &values, &outputs, result.is_ok());
+        }
+        let results = match result {
+            Ok(r) => r,
+            Err(e) => {
+                drop(state);
+                return Err(crate::error::raise(py, e));
+            }
+        };
+        for (&node, value) in outputs.iter().zip(results) {
+            state.tape.node_mut(node).value = Some(value);
+        }
+        Ok(())
+    }
+
+    /// The bits of an array of one element. Under jit this is a guard: another value there means another recording.
+    pub fn bits(&self, py: Python<'_>, node: NodeId) -> PyResult<u64> {
+        let dtype = self.access().tape.dtype(node);
+        if self.jit && dtype.is_inexact() {
+            return Err(PyTypeError::new_err(format!(
+                "a {dtype} value cannot leave a jitted function while it is recorded; keep it an Array, or hand it to Python with \
+                 mlgrad.pure_callback"
+            )));
+        }
+        self.evaluate(py, &[node])?;
+        let line = if self.jit { current_line(py)? } else { None };
+        let mut state = self.access();
+        let bits = match &state.tape.node(node).value {
+            Some(v) => v.first(dtype),
+            None => return Err(PyRuntimeError::new_err("a value that was not computed")),
+        };
+        if let Some(recorder) = &mut state.recorder {
+            recorder.read(node, dtype, bits, line);
+        }
+        Ok(bits)
+    }
+
+    /// An ndarray that the function holds. Copied, since it may change; under jit also held and read again at each replay.
+    pub fn constant(&self, py: Python<'_>, array: &Bound<'_, PyUntypedArray>) -> PyResult<NodeId> {
+        let known = match &self.lock()?.recorder {
+            Some(r) => r.held_node(array),
+            None => None,
+        };
+        let (value, shape, dtype) = convert::copy_in(py, array)?;
+        // under jit an array that has not changed since it was held stays one parameter
+        if let Some(node) = known
+            && same_content(&self.access().tape, node, &value, dtype)
+        {
+            return Ok(node);
+        }
+        let held = self.jit.then(|| array.clone().into_any().unbind());
+        let mut state = self.lock()?;
+        let node = state.tape.param(value, shape, dtype).or_raise(py)?;
+        if let (Some(recorder), Some(held)) = (&mut state.recorder, held) {
+            recorder.hold(node, held);
+        }
+        Ok(node)
+    }
+}
+
+impl Trace {
+    /// Under jit: held arrays that the function has overwritten since they were recorded become constants, for a replay
+    /// does not overwrite them.
+    pub fn freeze_overwritten(&self, py: Python<'_>) -> PyResult<()> {
+        let held: Vec<(NodeId, Py<PyAny>)> = match &self.access().recorder {
+            Some(r) => r.held.iter().map(|(n, a)| (*n, a.clone_ref(py))).collect(),
+            None => return Ok(()),
+        };
+        for (k, (node, array)) in held.iter().enumerate() {
+            let (now, _, dtype) = convert::copy_in(py, array.bind(py).cast::<PyUntypedArray>()?)?;
+            let mut state = self.access();
+            let changed = !same_content(&state.tape, *node, &now, dtype)
+                || held[k + 1..].iter().any(|(_, later)| later.is(array));
+            if changed {
+                let value = state.tape.node(*node).value.clone();
+                if let Some(r) = &mut state.recorder {
+                    r.frozen[k] = value;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn same_content(tape: &Tape, node: NodeId, value: &Value, dtype: DType) -> bool {
+    let bytes = mlgrad_core::tape::shape::size(tape.shape(node)) * dtype.size();
+    match (&tape.node(node).value, value) {
+        (Some(Value::Scalar(a)), Value::Scalar(b)) => tape.dtype(node) == dtype && a == b,
+        (Some(Value::Array(a)), Value::Array(b)) => {
+            tape.dtype(node) == dtype && a.as_slice::<u8>()[..bytes] == b.as_slice::<u8>()[..bytes]
+        }
+        _ => false,
+    }
+}
+
+/// Runs a plan, without the interpreter where it takes long enough to matter.
+pub fn run(py: Python<'_>, plan: &Plan, values: &[Value]) -> mlgrad_core::Result<Vec<Value>> {
+    let params = plan.params_of(values);
+    if plan.is_long() { py.detach(|| plan.run(&params)) } else { plan.run(&params) }
+}
+
+/// The dtype and shape of a node.
+pub fn meta(state: &State, node: NodeId) -> (Shape, DType) {
+    (state.tape.shape(node).clone(), state.tape.dtype(node))
+}
+
+/// The line of Python that is being run, for messages.
+fn current_line(py: Python<'_>) -> PyResult<Option<String>> {
+    // there is no frame below when the call came from outside Python
+    let Ok(frame) = py.import("sys")?.call_method1("_getframe", (0,)) else { return Ok(None) };
+    let file: String = frame.getattr("f_code")?.getattr("co_filename")?.extract()?;
+    let line: u32 = frame.getattr("f_lineno")?.extract()?;
+    Ok(Some(format!("{file}:{line}")))
+}
+
+/// A value that has been computed.
+pub fn known(value: Option<Value>) -> PyResult<Value> {
+    value.ok_or_else(|| PyRuntimeError::new_err("internal error in mlgrad, please report it: a value that was not computed"))
+}

@@ -1,0 +1,22 @@
+//! The transforms: each calls the user's function on Arrays and walks the tape that this leaves.
+
+mod callable;
+mod grad;
+mod jvp;
+mod session;
+mod stop;
+mod vjp;
+mod vmap;
+
+use pyo3::prelude::*;
+
+pub use callable::{bind, check_callable, describe};
+pub use session::{Session, copy_any, wrap_argument};
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    grad::register(m)?;
+    vjp::register(m)?;
+    jvp::register(m)?;
+    stop::register(m)?;
+    vmap::register(m)
+}

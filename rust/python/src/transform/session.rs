@@ -1,0 +1,204 @@
+//! One call of a transform: on the trace that is open already, or on one of its own.
+
+use std::sync::Arc;
+
+use mlgrad_core::numpy::Operand;
+use mlgrad_core::tape::{DType, NodeId, Value, shape};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::array::{Array, Kind};
+use crate::convert;
+use crate::error::OrRaise;
+use crate::trace::{Opened, Trace, known, meta};
+use crate::tree::Tree;
+
+pub struct Session {
+    pub trace: Arc<Trace>,
+    pub outermost: bool,
+    /// The length of the tape when the transform began.
+    start: usize,
+    opened: Option<Opened>,
+    keep: bool,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(self.opened.take());
+        if self.outermost && !self.keep {
+            self.trace.close();
+        }
+    }
+}
+
+/// The leaves of an argument or a result, and where they go.
+pub struct Leaves {
+    pub tree: Tree,
+    pub nodes: Vec<NodeId>,
+}
+
+impl Session {
+    pub fn enter() -> Session {
+        match Trace::current() {
+            Some(trace) => {
+                let start = trace.access().tape.len();
+                Session { trace, outermost: false, start, opened: None, keep: false }
+            }
+            None => {
+                let trace = Trace::new(false);
+                let opened = Some(trace.open());
+                Session { trace, outermost: true, start: 0, opened, keep: false }
+            }
+        }
+    }
+
+    /// On a trace that somebody else has opened.
+    pub fn on(trace: &Arc<Trace>) -> Session {
+        Session { trace: trace.clone(), outermost: false, start: 0, opened: None, keep: true }
+    }
+
+    /// The trace outlives this call: somebody else closes it.
+    pub fn keep(&mut self) {
+        self.keep = true;
+    }
+
+    /// The floating-point leaves of `argument` as fresh aliases, and the argument made of them.
+    pub fn argument<'py>(&self, what: &str, which: &str, argument: &Bound<'py, PyAny>) -> PyResult<(Leaves, Bound<'py, PyAny>)> {
+        let py = argument.py();
+        let mut leaves = Vec::new();
+        let tree = Tree::flatten(argument, &mut leaves)?;
+        let mut nodes = Vec::with_capacity(leaves.len());
+        let mut handles = Vec::with_capacity(leaves.len());
+        for leaf in &leaves {
+            let (node, weak) = self.lift_float(what, which, leaf)?;
+            let alias = self.trace.lock()?.tape.alias(node).or_raise(py)?;
+            nodes.push(alias);
+            handles.push(wrap_argument(py, &self.trace, alias, weak)?.into_any());
+        }
+        let argument = tree.unflatten(py, &mut handles.into_iter())?.into_bound(py);
+        Ok((Leaves { tree, nodes }, argument))
+    }
+
+    /// A leaf that derivatives are taken with respect to.
+    pub fn lift_float(&self, what: &str, which: &str, leaf: &Bound<'_, PyAny>) -> PyResult<(NodeId, bool)> {
+        let py = leaf.py();
+        let operand = convert::lift(py, &self.trace, leaf)?;
+        if let Operand::Float(v) = operand {
+            let node = self
+                .trace
+                .lock()?
+                .tape
+                .param(Value::Scalar(v.to_bits()), shape::Shape::new(), DType::F64)
+                .or_raise(py)?;
+            return Ok((node, true));
+        }
+        let dtype = match operand {
+            Operand::Node { id, weak } => {
+                let dtype = self.trace.lock()?.tape.dtype(id);
+                if dtype.is_inexact() {
+                    return Ok((id, weak));
+                }
+                dtype.name()
+            }
+            Operand::Int(_) => "int",
+            _ => "bool",
+        };
+        Err(PyTypeError::new_err(format!(
+            "{what}: {which} has dtype {dtype}, but derivatives need float64 or float32; pass a float (2.0 instead of 2, \
+             x.astype(float)), or leave it out of argnums"
+        )))
+    }
+
+    /// The numeric leaves of a result as nodes. `what` names the transform in messages.
+    pub fn result(&self, what: &str, result: &Bound<'_, PyAny>) -> PyResult<Leaves> {
+        let py = result.py();
+        let mut leaves = Vec::new();
+        let tree = Tree::flatten(result, &mut leaves)?;
+        let nodes = leaves.iter().map(|leaf| self.node(py, what, leaf)).collect::<PyResult<_>>()?;
+        Ok(Leaves { tree, nodes })
+    }
+
+    /// A leaf of a result, or a cotangent or tangent, as a node.
+    pub fn node(&self, py: Python<'_>, what: &str, leaf: &Bound<'_, PyAny>) -> PyResult<NodeId> {
+        let operand = convert::lift(py, &self.trace, leaf).map_err(|e| {
+            let message = e.value(py).to_string();
+            PyErr::from_type(e.get_type(py), (format!("{what}: {message}"),))
+        })?;
+        let mut state = self.trace.lock()?;
+        operand.to_node(&mut state.tape).or_raise(py)
+    }
+
+    /// `nodes` as what the caller of the transform gets: Arrays inside another transform, NumPy outside.
+    pub fn deliver(&mut self, py: Python<'_>, nodes: &[NodeId], arrays_given: bool) -> PyResult<Vec<Py<PyAny>>> {
+        if !self.outermost {
+            if arrays_given || self.trace.jit || self.looks_outside(nodes) {
+                return nodes.iter().map(|&n| Ok(Array::wrap(py, &self.trace, n)?.into_any())).collect();
+            }
+            self.trace.finish(py, nodes)?;
+            return self.export(py, nodes);
+        }
+        self.trace.finish(py, nodes)?;
+        let out = {
+            let state = self.trace.access();
+            nodes.iter().map(|&n| (state.tape.node(n).value.clone(), meta(&state, n))).collect::<Vec<_>>()
+        };
+        if !self.keep {
+            self.trace.close();
+        }
+        out.into_iter()
+            .map(|(value, (shape, dtype))| convert::export(py, known(value)?, &shape, dtype))
+            .collect()
+    }
+
+    /// NumPy copies of nodes that are known.
+    pub fn export(&self, py: Python<'_>, nodes: &[NodeId]) -> PyResult<Vec<Py<PyAny>>> {
+        nodes
+            .iter()
+            .map(|&n| {
+                let (value, (shape, dtype)) = {
+                    let state = self.trace.access();
+                    (state.tape.node(n).value.clone(), meta(&state, n))
+                };
+                convert::export(py, known(value)?, &shape, dtype)
+            })
+            .collect()
+    }
+
+    /// Whether `nodes` depend on anything that an enclosing transform has recorded.
+    fn looks_outside(&self, nodes: &[NodeId]) -> bool {
+        let state = self.trace.access();
+        let tape = &state.tape;
+        let mut seen = vec![false; tape.len().saturating_sub(self.start)];
+        let mut stack: Vec<NodeId> = nodes.to_vec();
+        while let Some(n) = stack.pop() {
+            if n.index() < self.start {
+                return true;
+            }
+            if !std::mem::replace(&mut seen[n.index() - self.start], true) {
+                stack.extend(tape.node(n).inputs.iter().copied());
+            }
+        }
+        false
+    }
+}
+
+/// Whether any leaf is an Array, so that the results have to be Arrays too.
+pub fn any_array(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<bool> {
+    let mut leaves = Vec::new();
+    Tree::flatten(args.as_any(), &mut leaves)?;
+    if let Some(k) = kwargs {
+        Tree::flatten(k.as_any(), &mut leaves)?;
+    }
+    Ok(leaves.iter().any(|x| x.is_exact_instance_of::<Array>()))
+}
+
+/// The handle for an argument of the user's function; one that was a Python number goes on being one in promotions.
+pub fn wrap_argument(py: Python<'_>, trace: &Arc<Trace>, node: NodeId, weak: bool) -> PyResult<Py<Array>> {
+    if weak { Array::wrap_as(py, trace, node, Kind::Weak) } else { Array::wrap(py, trace, node) }
+}
+
+/// The value of a number or array-like object that is no Array.
+pub fn copy_any(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<(Value, shape::Shape, DType)> {
+    convert::copy_in(py, &convert::as_ndarray(object)?)
+}
