@@ -79,7 +79,7 @@ impl Plan {
         let schedule = region::partition(&ir, options.small.min(1024), options.fuse);
         let mut code = lower::lower(&ir, &schedule, options.small.min(1024))?;
         for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {
-            slot.scalar = scalar && slot.copied.is_some();
+            slot.scalar = scalar;
         }
         let bytes = size_of::<Plan>() + code.bytes();
         Ok(Plan { runner: Runner::new(code), nodes, bytes })
@@ -93,7 +93,11 @@ impl Plan {
     /// Values as parameters, by their place.
     pub fn params_of<'a>(&self, values: &'a [Value]) -> Vec<Param<'a>> {
         let slots = &self.runner.code.params;
-        values.iter().zip(slots).map(|(v, slot)| Param::new(v.bytes(slot.bytes))).collect()
+        let bytes = |v: &'a Value, n: usize| match v {
+            Value::Scalar(bits) => Param::of_number(bits, n),
+            Value::Array(b) => Param::new(&b.as_slice::<u8>()[..n.min(b.len_bytes())]),
+        };
+        values.iter().zip(slots).map(|(v, slot)| bytes(v, slot.bytes)).collect()
     }
 
     /// Whether a run is long enough for the interpreter to be let go.
