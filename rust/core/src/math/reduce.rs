@@ -68,17 +68,17 @@ macro_rules! by_op_and_dtype {
 /// The kernel that reduces a block. Any and All take Bool (any byte but 0 is true) and Max and Min take every dtype but the
 /// complex ones; Sum and Prod refuse Bool, and integers wrap in their own dtype (callers cast first, as NumPy does).
 pub fn block(isa: Isa, op: ReduceOp, dtype: DType) -> Option<ReduceKernel> {
-    macro_rules! fold {
-        ($f:ty, $t:ty) => {
-            choose_block::<$f, $t, { LANE_BYTES / size_of::<$t>() }>(isa)
-        };
-    }
     #[cfg(target_arch = "x86_64")]
     if let Some(kernel) = vector::block(isa, op, dtype) {
         return Some(kernel);
     }
     // With AVX-512 the compiler takes several iterations of the integer loops at once and spends its time on shuffles.
     let isa = if isa == Isa::Avx512 { Isa::Avx2 } else { isa };
+    macro_rules! fold {
+        ($f:ty, $t:ty) => {
+            choose_block::<$f, $t, { LANE_BYTES / size_of::<$t>() }>(isa)
+        };
+    }
     by_op_and_dtype!(op, dtype, fold)
 }
 
