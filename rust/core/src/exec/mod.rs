@@ -1,9 +1,15 @@
 //! (see ARCHITECTURE.md)
 
+pub mod array;
 pub mod buffer;
 pub mod gemm;
 mod gemm_small;
 mod gemv;
 mod lanes;
 mod memory_limit;
+pub mod node;
 pub mod pool;
+pub mod region;
+pub mod run;
+pub mod straight;
+pub mod strided;

@@ -3,6 +3,9 @@
 //! Element i of a block goes to virtual lane i mod L, and the lanes are joined by halves. L is the same for every instruction
 //! set, so all of them give the same bits.
 
+#[cfg(target_arch = "x86_64")]
+mod vector;
+
 use super::Isa;
 use crate::ops::ReduceOp;
 use crate::tape::DType;
@@ -22,6 +25,13 @@ pub type ReduceKernel = unsafe fn(n: usize, acc: *mut u8, src: *const u8);
 /// # Safety
 /// As [`ReduceKernel`], but `acc` is valid for n elements and may not overlap `src`.
 pub type AccumulateKernel = unsafe fn(n: usize, acc: *mut u8, src: *const u8);
+
+/// `acc[j] = op(acc[j], src[i * stride + j])` for i in 0..rows in this order and j in 0..width: a matrix, reduced over its
+/// rows.
+///
+/// # Safety
+/// `acc` is valid for `width` elements, `src` for the matrix, whose rows begin `stride` elements apart; they do not overlap.
+pub type ColumnsKernel = unsafe fn(rows: usize, width: usize, stride: usize, acc: *mut u8, src: *const u8);
 
 /// The longest block that is summed without a further pairwise split.
 pub const BLOCK: usize = 1024;
@@ -58,6 +68,12 @@ macro_rules! by_op_and_dtype {
 /// The kernel that reduces a block. Any and All take Bool (any byte but 0 is true) and Max and Min take every dtype but the
 /// complex ones; Sum and Prod refuse Bool, and integers wrap in their own dtype (callers cast first, as NumPy does).
 pub fn block(isa: Isa, op: ReduceOp, dtype: DType) -> Option<ReduceKernel> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kernel) = vector::block(isa, op, dtype) {
+        return Some(kernel);
+    }
+    // With AVX-512 the compiler takes several iterations of the integer loops at once and spends its time on shuffles.
+    let isa = if isa == Isa::Avx512 { Isa::Avx2 } else { isa };
     macro_rules! fold {
         ($f:ty, $t:ty) => {
             choose_block::<$f, $t, { LANE_BYTES / size_of::<$t>() }>(isa)
@@ -70,7 +86,17 @@ pub fn block(isa: Isa, op: ReduceOp, dtype: DType) -> Option<ReduceKernel> {
 pub fn accumulate(isa: Isa, op: ReduceOp, dtype: DType) -> Option<AccumulateKernel> {
     macro_rules! fold {
         ($f:ty, $t:ty) => {
-            choose_rows::<$f, $t, { LANE_BYTES / size_of::<$t>() }>(isa)
+            choose_rows::<$f, $t, { 64 / size_of::<$t>() }>(isa)
+        };
+    }
+    by_op_and_dtype!(op, dtype, fold)
+}
+
+/// The kernel that reduces a matrix over its rows, for the same operations and dtypes as [`block`].
+pub fn columns(isa: Isa, op: ReduceOp, dtype: DType) -> Option<ColumnsKernel> {
+    macro_rules! fold {
+        ($f:ty, $t:ty) => {
+            choose_columns::<$f, $t, { LANE_BYTES / size_of::<$t>() }>(isa)
         };
     }
     by_op_and_dtype!(op, dtype, fold)
@@ -100,6 +126,11 @@ trait Bits: Copy {
 trait Fold<T: Copy> {
     const IDENTITY: T;
     fn join(a: T, b: T) -> T;
+    /// The result of a block: a nan of an extreme becomes the usual one, whichever it was.
+    #[inline(always)]
+    fn finish(x: T) -> T {
+        x
+    }
 }
 
 struct Sum;
@@ -177,12 +208,20 @@ macro_rules! float {
             fn join(a: $t, b: $t) -> $t {
                 if (b > a) | b.is_nan() { b } else { a }
             }
+            #[inline(always)]
+            fn finish(x: $t) -> $t {
+                if x.is_nan() { <$t>::NAN } else { x }
+            }
         }
         impl Fold<$t> for Min {
             const IDENTITY: $t = <$t>::INFINITY;
             #[inline(always)]
             fn join(a: $t, b: $t) -> $t {
                 if (b < a) | b.is_nan() { b } else { a }
+            }
+            #[inline(always)]
+            fn finish(x: $t) -> $t {
+                if x.is_nan() { <$t>::NAN } else { x }
             }
         }
     )*};
@@ -209,18 +248,29 @@ impl Fold<u8> for And {
 /// Up to here a block is reduced in order: cheaper than filling the lanes.
 const SHORT: usize = 8;
 
+/// A short block, reduced in order.
+///
+/// # Safety
+/// As [`ReduceKernel`].
+#[inline(always)]
+unsafe fn short<F: Fold<T>, T: Copy>(n: usize, acc: *mut T, src: *const T) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut total = F::IDENTITY;
+        for i in 0..n {
+            total = F::join(total, src.add(i).read_unaligned());
+        }
+        acc.write_unaligned(F::join(acc.read_unaligned(), F::finish(total)));
+    }
+}
+
 #[inline(always)]
 unsafe fn fold_block<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8, src: *const u8) {
     let (acc, src) = (acc.cast::<T>(), src.cast::<T>());
     // SAFETY: n elements of src and one of acc are valid; chunks and the tail stay below n.
     unsafe {
         if n <= SHORT {
-            let mut total = F::IDENTITY;
-            for i in 0..n {
-                total = F::join(total, src.add(i).read_unaligned());
-            }
-            acc.write_unaligned(F::join(acc.read_unaligned(), total));
-            return;
+            return short::<F, T>(n, acc, src);
         }
         let mut lanes = [F::IDENTITY; L];
         let mut i = 0;
@@ -245,7 +295,7 @@ unsafe fn fold_block<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8
             }
             width /= 2;
         }
-        acc.write_unaligned(F::join(acc.read_unaligned(), lanes[0]));
+        acc.write_unaligned(F::join(acc.read_unaligned(), F::finish(lanes[0])));
     }
 }
 
@@ -271,24 +321,69 @@ unsafe fn fold_rows<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8,
     }
 }
 
+#[inline(always)]
+unsafe fn fold_columns<F: Fold<T>, T: Copy, const L: usize>(
+    rows: usize,
+    width: usize,
+    stride: usize,
+    acc: *mut u8,
+    src: *const u8,
+) {
+    /// One strip of W columns, its results in registers.
+    ///
+    /// # Safety
+    /// As for the kernel, with width W.
+    #[inline(always)]
+    unsafe fn strip<F: Fold<T>, T: Copy, const W: usize>(rows: usize, stride: usize, acc: *mut T, src: *const T) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut lanes = acc.cast::<[T; W]>().read_unaligned();
+            for i in 0..rows {
+                let x = src.add(i * stride).cast::<[T; W]>().read_unaligned();
+                for k in 0..W {
+                    lanes[k] = F::join(lanes[k], x[k]);
+                }
+            }
+            acc.cast::<[T; W]>().write_unaligned(lanes);
+        }
+    }
+    let (acc, src) = (acc.cast::<T>(), src.cast::<T>());
+    let mut j = 0;
+    // SAFETY: strips stay below width.
+    unsafe {
+        while j + L <= width {
+            strip::<F, T, L>(rows, stride, acc.add(j), src.add(j));
+            j += L;
+        }
+        while j + 8 <= width {
+            strip::<F, T, 8>(rows, stride, acc.add(j), src.add(j));
+            j += 8;
+        }
+        while j < width {
+            strip::<F, T, 1>(rows, stride, acc.add(j), src.add(j));
+            j += 1;
+        }
+    }
+}
+
 macro_rules! instantiate {
-    ($choose:ident, $body:ident) => {
-        fn $choose<F: Fold<T>, T: Copy, const L: usize>(isa: Isa) -> ReduceKernel {
-            unsafe fn plain<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8, src: *const u8) {
+    ($choose:ident, $body:ident, $kernel:ty, $($arg:ident: $t:ty),*) => {
+        fn $choose<F: Fold<T>, T: Copy, const L: usize>(isa: Isa) -> $kernel {
+            unsafe fn plain<F: Fold<T>, T: Copy, const L: usize>($($arg: $t),*) {
                 // SAFETY: the promises of the kernel's type.
-                unsafe { $body::<F, T, L>(n, acc, src) }
+                unsafe { $body::<F, T, L>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            unsafe fn avx2<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8, src: *const u8) {
+            unsafe fn avx2<F: Fold<T>, T: Copy, const L: usize>($($arg: $t),*) {
                 // SAFETY: the promises of the kernel's type.
-                unsafe { $body::<F, T, L>(n, acc, src) }
+                unsafe { $body::<F, T, L>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
-            unsafe fn avx512<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8, src: *const u8) {
+            unsafe fn avx512<F: Fold<T>, T: Copy, const L: usize>($($arg: $t),*) {
                 // SAFETY: the promises of the kernel's type.
-                unsafe { $body::<F, T, L>(n, acc, src) }
+                unsafe { $body::<F, T, L>($($arg),*) }
             }
             match isa {
                 #[cfg(target_arch = "x86_64")]
@@ -301,8 +396,9 @@ macro_rules! instantiate {
     };
 }
 
-instantiate!(choose_block, fold_block);
-instantiate!(choose_rows, fold_rows);
+instantiate!(choose_block, fold_block, ReduceKernel, n: usize, acc: *mut u8, src: *const u8);
+instantiate!(choose_rows, fold_rows, AccumulateKernel, n: usize, acc: *mut u8, src: *const u8);
+instantiate!(choose_columns, fold_columns, ColumnsKernel, rows: usize, width: usize, stride: usize, acc: *mut u8, src: *const u8);
 
 #[cfg(test)]
 mod tests {
@@ -411,6 +507,49 @@ mod tests {
                     add(n, acc.as_mut_ptr().cast(), row.as_ptr().cast());
                 }
                 assert_eq!(acc, (0..n).map(|i| (i + i * i) as f64).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn every_float_reduction_has_the_same_bits_on_every_instruction_set() {
+        for n in 0..300 {
+            let mut x: Vec<f64> = (0..n).map(|i| 1.0 + 0.1 * (i as f64 * 1.7).sin()).collect();
+            for special in [None, Some(-0.0), Some(f64::NAN), Some(-f64::NAN), Some(f64::INFINITY)] {
+                if let (Some(v), true) = (special, n > 0) {
+                    x[n / 2] = v;
+                }
+                let y: Vec<f32> = x.iter().map(|v| *v as f32).collect();
+                for op in [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min] {
+                    let start = f64::from_bits(init(op, DType::F64).unwrap());
+                    let want = reduce(Isa::Scalar, op, DType::F64, start, &x).to_bits();
+                    let want32 = reduce(Isa::Scalar, op, DType::F32, start as f32, &y).to_bits();
+                    for isa in available() {
+                        assert_eq!(reduce(isa, op, DType::F64, start, &x).to_bits(), want, "{op:?} {n} {special:?}");
+                        assert_eq!(reduce(isa, op, DType::F32, start as f32, &y).to_bits(), want32, "{op:?} {n} f32");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn matrices_over_their_rows() {
+        for isa in available() {
+            for (rows, width) in [(0, 3), (1, 1), (5, 7), (9, 40), (100, 65)] {
+                let stride = width + 2;
+                let x: Vec<f64> = (0..(rows + 1) * stride).map(|i| (i as f64 * 0.37).sin()).collect();
+                let mut got = vec![0.25; width];
+                let mut want = got.clone();
+                for i in 0..rows {
+                    for j in 0..width {
+                        want[j] += x[i * stride + j];
+                    }
+                }
+                let sum = columns(isa, ReduceOp::Sum, DType::F64).unwrap();
+                // SAFETY: x has rows + 1 rows of that stride.
+                unsafe { sum(rows, width, stride, got.as_mut_ptr().cast(), x.as_ptr().cast()) };
+                assert_eq!(got, want, "{rows} by {width} on {isa:?}");
             }
         }
     }
