@@ -339,3 +339,22 @@ impl Region {
 fn at(ptrs: &[*mut u8], o: Operand) -> *mut u8 {
     ptrs[o.index as usize].wrapping_add(o.offset as usize)
 }
+
+impl std::fmt::Display for Region {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let loads = self.body.iter().filter(|i| matches!(i, Instr::Load { .. })).count();
+        let kernels = self.body.iter().filter(|i| matches!(i, Instr::Map { .. })).count();
+        let written = self.mems.iter().filter(|m| m.written).count();
+        let read = self.mems.iter().filter(|m| !m.written && m.step != 0).count();
+        let block = if self.rows_a_block == 0 { self.piece } else { self.rows_a_block * self.row };
+        write!(
+            f,
+            "region over {} elements (rows of {}) in blocks of {block}: {kernels} operations, {read} arrays read, {loads} \
+             gathered, {written} written, {} reductions, about {} ns",
+            self.n,
+            self.row,
+            self.folds.len(),
+            self.nanoseconds
+        )
+    }
+}

@@ -34,6 +34,19 @@ impl<'a> Param<'a> {
         Param { ptr: bytes.as_ptr(), len: bytes.len(), of: PhantomData }
     }
 
+    /// The `bytes` bytes of a value.
+    pub fn of(value: &'a Value, bytes: usize) -> Param<'a> {
+        match value {
+            Value::Scalar(bits) => Param::of_number(bits, bytes),
+            Value::Array(b) => Param::new(&b.as_slice::<u8>()[..bytes.min(b.len_bytes())]),
+        }
+    }
+
+    /// The first bytes of a number, which come first in memory on every machine that this is built for.
+    pub fn of_number(bits: &'a u64, len: usize) -> Param<'a> {
+        Param { ptr: std::ptr::from_ref(bits).cast(), len: len.min(8), of: PhantomData }
+    }
+
     /// # Safety
     /// `len` bytes can be read as long as the parameter lives, and are aligned for their dtype.
     pub unsafe fn from_raw(ptr: *const u8, len: usize) -> Param<'a> {
@@ -62,6 +75,27 @@ pub struct OutputSlot {
     /// Where in the arena a small one is found afterwards; the others are written in place.
     pub copied: Option<usize>,
     pub scalar: bool,
+}
+
+impl OutputSlot {
+    fn needs_buffer(&self) -> bool {
+        self.copied.is_none() || !self.scalar
+    }
+}
+
+/// One element, zero-extended.
+///
+/// # Safety
+/// `bytes` bytes (1, 4 or 8) are readable.
+unsafe fn number(src: *const u8, bytes: usize) -> Value {
+    // SAFETY: the caller's.
+    Value::Scalar(unsafe {
+        match bytes {
+            1 => u64::from(src.read()),
+            4 => u64::from(src.cast::<u32>().read_unaligned()),
+            _ => src.cast::<u64>().read_unaligned(),
+        }
+    })
 }
 
 /// What a plan comes to for the machine. Bases of places: small arrays, large arrays, the parameters, the outputs.
@@ -216,10 +250,10 @@ impl Runner {
             frame.bases.push(p.ptr.cast_mut());
         }
         let mut buffers: Vec<Option<Arc<Buffer>>> = Vec::new();
-        if code.outputs.iter().any(|o| !o.scalar) {
+        if code.outputs.iter().any(OutputSlot::needs_buffer) {
             buffers.reserve_exact(code.outputs.len());
             for o in &code.outputs {
-                let buffer = if o.scalar { None } else { Some(Arc::new(Buffer::new(o.bytes)?)) };
+                let buffer = if o.needs_buffer() { Some(Arc::new(Buffer::new(o.bytes)?)) } else { None };
                 frame.bases.push(buffer.as_ref().map_or(null_mut(), |b| b.as_mut_ptr()));
                 buffers.push(buffer);
             }
@@ -270,18 +304,12 @@ impl Runner {
             // SAFETY: slots hold as many bytes as the outputs have, in the arena and in the fresh buffers.
             unsafe {
                 match (o.copied, buffer) {
-                    (Some(at), None) => {
-                        let src = arena.add(at);
-                        out.push(Value::Scalar(match o.bytes {
-                            1 => u64::from(src.read()),
-                            4 => u64::from(src.cast::<u32>().read()),
-                            _ => src.cast::<u64>().read(),
-                        }));
-                    }
+                    (Some(at), None) => out.push(number(arena.add(at), o.bytes)),
                     (Some(at), Some(buffer)) => {
                         std::ptr::copy_nonoverlapping(arena.add(at), buffer.as_mut_ptr(), o.bytes);
                         out.push(Value::Array(buffer));
                     }
+                    (None, Some(buffer)) if o.scalar => out.push(number(buffer.as_ptr(), o.bytes)),
                     (None, Some(buffer)) => out.push(Value::Array(buffer)),
                     (None, None) => return Err(Error::Internal("an output without a place".into())),
                 }

@@ -227,7 +227,7 @@ impl Lower<'_> {
     }
 
     fn constant(&mut self, contents: Box<[u8]>) -> usize {
-        let at = self.small.take(contents.len());
+        let at = self.small.fresh(contents.len());
         self.code.constants.push((at, contents));
         at
     }
@@ -289,7 +289,7 @@ impl Lower<'_> {
             return self.step(straight::copy, n, [dst, at, at, c]);
         }
         let place = self.place(r.node)?;
-        let cell = self.small.take(8);
+        let cell = self.small.fresh(8);
         self.code.addresses.push((cell, place));
         let c = self.described(strided);
         self.step(straight::copy_from_address, n, [dst, cell, cell, c])

@@ -83,11 +83,16 @@ pub struct SmallPlaces {
 impl SmallPlaces {
     pub fn take(&mut self, bytes: usize) -> usize {
         let lines = padded(bytes) / LINE;
-        if let Some(at) = self.free.get_mut(lines).and_then(Vec::pop) {
-            return at;
+        match self.free.get_mut(lines).and_then(Vec::pop) {
+            Some(at) => at,
+            None => self.fresh(bytes),
         }
+    }
+
+    /// A place that nothing was in before, for what must be there from the start.
+    pub fn fresh(&mut self, bytes: usize) -> usize {
         let at = self.end;
-        self.end += lines * LINE;
+        self.end += padded(bytes);
         at
     }
 

@@ -79,7 +79,7 @@ impl Plan {
         let schedule = region::partition(&ir, options.small.min(1024), options.fuse);
         let mut code = lower::lower(&ir, &schedule, options.small.min(1024))?;
         for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {
-            slot.scalar = scalar && slot.copied.is_some();
+            slot.scalar = scalar;
         }
         let bytes = size_of::<Plan>() + code.bytes();
         Ok(Plan { runner: Runner::new(code), nodes, bytes })
@@ -92,8 +92,12 @@ impl Plan {
 
     /// Values as parameters, by their place.
     pub fn params_of<'a>(&self, values: &'a [Value]) -> Vec<Param<'a>> {
-        let slots = &self.runner.code.params;
-        values.iter().zip(slots).map(|(v, slot)| Param::new(v.bytes(slot.bytes))).collect()
+        values.iter().zip(self.param_bytes()).map(|(v, bytes)| Param::of(v, bytes)).collect()
+    }
+
+    /// The length of each parameter in bytes.
+    pub fn param_bytes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.runner.code.params.iter().map(|slot| slot.bytes)
     }
 
     /// Whether a run is long enough for the interpreter to be let go.
