@@ -45,6 +45,9 @@ impl Strided {
     /// `src` is the first element of the array that the view looks into, all of which is readable; the range lies in the
     /// view; dst is writable for len elements.
     pub unsafe fn load(&self, src: *const u8, start: usize, len: usize, dst: *mut u8) {
+        if len == 0 {
+            return;
+        }
         // SAFETY: the caller's; T has the size of an element, and no alignment is asked for.
         unsafe {
             match self.size {

@@ -316,6 +316,12 @@ impl Builder<'_> {
         let product = |reduced: bool| lengths.iter().filter(|l| l.1 == reduced).map(|l| l.0).product::<usize>();
         let (summed, kept) = (product(true), product(false));
         debug_assert_eq!(kept, size);
+        if summed == 0
+            && let Some(bits) = math::reduce::init(r.op, dtype)
+        {
+            // over nothing: the same number everywhere
+            return Ok(self.number(bits, dtype));
+        }
         let leading = changes == 1 && lengths[0].1 && kept != 1;
         let (input, leading) = if changes <= 1 {
             (self.reference(x), leading)
