@@ -4,8 +4,8 @@
 //! set, so all of them give the same bits.
 
 use super::Isa;
+use crate::dtype::DType;
 use crate::ops::ReduceOp;
-use crate::tape::DType;
 
 /// `acc[0] = op(acc[0], reduce(src[0..n]))`.
 ///
