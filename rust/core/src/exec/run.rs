@@ -34,6 +34,14 @@ impl<'a> Param<'a> {
         Param { ptr: bytes.as_ptr(), len: bytes.len(), of: PhantomData }
     }
 
+    /// The `bytes` bytes of a value.
+    pub fn of(value: &'a Value, bytes: usize) -> Param<'a> {
+        match value {
+            Value::Scalar(bits) => Param::of_number(bits, bytes),
+            Value::Array(b) => Param::new(&b.as_slice::<u8>()[..bytes.min(b.len_bytes())]),
+        }
+    }
+
     /// The first bytes of a number, which come first in memory on every machine that this is built for.
     pub fn of_number(bits: &'a u64, len: usize) -> Param<'a> {
         Param { ptr: std::ptr::from_ref(bits).cast(), len: len.min(8), of: PhantomData }
