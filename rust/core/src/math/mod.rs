@@ -16,6 +16,8 @@ pub mod isa;
 mod kernel;
 mod log;
 mod map;
+#[cfg(target_arch = "x86_64")]
+mod masks;
 mod power;
 pub mod reduce;
 pub mod select;

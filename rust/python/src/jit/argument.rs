@@ -104,8 +104,8 @@ impl Data<'_> {
 
     pub fn param(&self) -> Param<'_> {
         match self {
-            Data::Lent(a, _, bytes) => lend(a, *bytes),
-            Data::Owned(v, d, s) => mlgrad_core::plan::bytes_of(v, mlgrad_core::tape::shape::size(s) * d.size()),
+            Data::Lent(a, _, bytes) => Param::new(lend(a, *bytes)),
+            Data::Owned(v, d, s) => Param::of(v, mlgrad_core::tape::shape::size(s) * d.size()),
         }
     }
 }
