@@ -19,7 +19,7 @@ fn atan_ratio<V: Simd64>(a: V, b: V) -> (V, V) {
         (7.0 / 16.0, 1.0, 0.5, t::ATAN_HALF_HI, t::ATAN_HALF_LO),
         (11.0 / 16.0, 1.0, 1.0, t::ATAN_ONE_HI, t::ATAN_ONE_LO),
         (19.0 / 16.0, 1.0, 1.5, t::ATAN_3_HALVES_HI, t::ATAN_3_HALVES_LO),
-        (39.0 / 16.0, 0.0, 1.0, t::PIO2_1, t::PIO2_2),
+        (39.0 / 16.0, 0.0, 1.0, t::PIO2_1, t::PIO2_REST),
     ];
     let mut i = 0;
     while i < steps.len() {
@@ -63,7 +63,7 @@ pub(super) fn atan2<V: Simd64>(y: V, x: V) -> V {
     let scale = V::select(a.max(b).lt(V::c(1e-280)), V::c(2f64.powi(200)), scale);
     let (h, l) = atan_ratio(a * scale, b * scale);
     let (ph, pe) = fast_two_sum(V::c(2.0 * t::PIO2_1), -h);
-    let turned = ph + (pe + (V::c(2.0 * t::PIO2_2) - l));
+    let turned = ph + (pe + (V::c(2.0 * t::PIO2_REST) - l));
     let r = V::select(x.is_negative(), turned, h + l).copysign(y);
     V::select(V::or(x.is_nan(), y.is_nan()), x + y, r)
 }
@@ -92,7 +92,7 @@ pub(super) fn asin<V: Simd64>(x: V) -> V {
     let s = V::select(big, sb, a);
     let p = asin_tail(s, z);
     let (d, e) = fast_two_sum(V::c(t::PIO2_1), s * V::c(-2.0));
-    let large = d + (e + (p + rest).mla(V::c(-2.0), V::c(t::PIO2_2)));
+    let large = d + (e + (p + rest).mla(V::c(-2.0), V::c(t::PIO2_REST)));
     V::select(big, large, s + p).copysign(x)
 }
 
@@ -105,7 +105,7 @@ pub(super) fn acos<V: Simd64>(x: V) -> V {
     let s = V::select(big, sb, x);
     let p = asin_tail(s, z) + V::select(big, rest, V::c(0.0));
     let (d, e) = fast_two_sum(V::c(t::PIO2_1), -s);
-    let turned = d + (e + (V::c(t::PIO2_2) - p));
+    let turned = d + (e + (V::c(t::PIO2_REST) - p));
     let near = (s + p) * V::c(2.0);
     let far = turned * V::c(2.0);
     V::select(big, V::select(x.lt(V::c(0.0)), far, near), turned)

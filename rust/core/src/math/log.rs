@@ -3,7 +3,7 @@
 //! x = m · 2^e with 0.75 ≤ m < 1.5; a table gives r ≈ 1/m to eight bits (exactly 1 around 1), so that z = m r - 1 is exact
 //! enough and small, and ln x = e ln 2 - ln r + ln(1 + z).
 
-use super::dd::{fast_two_sum, two_prod, two_sum};
+use super::dd::{fast_two_sum, two_prod};
 use super::simd::{Simd64, even_odd};
 use super::tables as t;
 
@@ -39,7 +39,7 @@ pub(super) fn log_of_sum<V: Simd64>(h: V, l: V, shift: V) -> V {
     let (m, e) = h.split();
     let at = V::bits_shr(m.bits(), 48);
     let r = V::lookup(&t::LOG_R, at);
-    let ml = l * V::pow2(V::c(-1000.0).max(-e));
+    let ml = l.scale_roughly(-e);
     let (z, zl) = fast_two_sum(m.fma(r, V::c(-1.0)), ml * r);
     let e = e + shift;
     let base = e.fma(V::c(t::LN2_HI), V::lookup(&t::LOG_HI, at));
@@ -51,7 +51,8 @@ pub(super) fn log_of_sum<V: Simd64>(h: V, l: V, shift: V) -> V {
 
 #[inline(always)]
 pub(super) fn log1p<V: Simd64>(x: V) -> V {
-    let (h, l) = two_sum(V::c(1.0), x);
+    let (most, least) = (V::c(1.0).max(x), V::c(1.0).min(x));
+    let (h, l) = fast_two_sum(most, least);
     let y = log_of_sum(h, l, V::c(0.0));
     let ordinary = V::and(x.gt(V::c(-1.0)), x.lt(V::c(f64::INFINITY)));
     let y = if V::any(V::not(ordinary)) {
@@ -70,7 +71,7 @@ pub(super) fn log_dd<V: Simd64>(h: V, l: V) -> (V, V) {
     let (m, e) = h.split();
     let at = V::bits_shr(m.bits(), 48);
     let r = V::lookup(&t::LOG_R, at);
-    let ml = l * V::pow2(V::c(-1000.0).max(-e));
+    let ml = l.scale_roughly(-e);
     let (p, pl) = two_prod(m, r);
     // p is within 1/16 of 1: the difference is exact.
     let (z, zl) = fast_two_sum(p - V::c(1.0), ml.mla(r, pl));

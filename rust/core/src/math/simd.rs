@@ -117,6 +117,8 @@ pub(super) trait Simd:
     fn bits_xor(a: Self::Bits, b: Self::Bits) -> Self::Bits;
     fn bits_shl(a: Self::Bits, n: u32) -> Self::Bits;
     fn bits_shr(a: Self::Bits, n: u32) -> Self::Bits;
+    /// Where the top bit is set.
+    fn top_bit(a: Self::Bits) -> Self::Mask;
     /// table[index mod 16]
     fn lookup(table: &'static [Self::Elem; 16], index: Self::Bits) -> Self;
 
@@ -159,7 +161,7 @@ pub(super) trait Simd:
     /// Where the sign bit is set, of zeros and nans too.
     #[inline(always)]
     fn is_negative(self) -> Self::Mask {
-        Self::c(1.0).copysign(self).lt(Self::c(0.0))
+        Self::top_bit(self.bits())
     }
     /// Between lo and hi; nan stays.
     #[inline(always)]
@@ -178,6 +180,11 @@ pub(super) trait Simd:
         let k = k.floor();
         let half = (k * Self::c(0.5)).floor();
         self * Self::pow2(half) * Self::pow2(k - half)
+    }
+    /// self · 2^k for integral k; beyond ±BIAS, where self is 0 or counts for nothing, with k cut off there.
+    #[inline(always)]
+    fn scale_roughly(self, k: Self) -> Self {
+        self * Self::pow2(k.clamp(-Self::Elem::BIAS as f64, Self::Elem::BIAS as f64))
     }
     /// (m, e) with self = m · 2^e and 0.75 ≤ m < 1.5, for self positive and finite; subnormals included.
     #[inline(always)]

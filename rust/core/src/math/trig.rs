@@ -1,9 +1,10 @@
 //! sin, cos and tan, in f64.
 //!
-//! x = n π/2 + r with |r| ≤ π/4. With π/2 = P1 + P2 + P3, x - n P1 is exact in one FMA (a multiple of 2^-53 or so below 1),
-//! and the rest is summed in a pair. Beyond 2^40 the lanes are reduced one by one with integers.
+//! x = n π/2 + r with |r| ≤ π/4 and π/2 = P1 + P2 + P3. x - n P1 is exact in one FMA: a multiple of 2^-53, below 1. P2 has 33
+//! bits, so that n P2 is exact, and x - n P1 - n P2 is exactly r plus what r lacks, even where x is next to a multiple of
+//! π/2 and r1 is smaller than n P2. Beyond 2^20 the lanes are reduced one by one with integers.
 
-use super::dd::{fast_two_sum, quotient, two_prod, two_sum};
+use super::dd::{fast_two_sum, quotient};
 use super::simd::{Element, Simd64, even_odd};
 use super::tables as t;
 
@@ -12,10 +13,9 @@ use super::tables as t;
 fn reduce<V: Simd64>(x: V) -> (V, V, V::Bits) {
     let shifted = x.mla(V::c(t::TWO_OVER_PI), V::c(f64::MAGIC));
     let n = shifted - V::c(f64::MAGIC);
-    let r = n.fma(V::c(-t::PIO2_1), x);
-    let (p, pl) = two_prod(n, V::c(-t::PIO2_2));
-    let (r, e) = two_sum(r, p);
-    let rl = e + n.mla(V::c(-t::PIO2_3), pl);
+    let r1 = n.fma(V::c(-t::PIO2_1), x);
+    let r = n.fma(V::c(-t::PIO2_2), r1);
+    let rl = n.mla(V::c(-t::PIO2_3), n.fma(V::c(-t::PIO2_2), r1 - r));
     let near = x.abs().lt(V::c(REACH));
     if V::any(V::not(near)) {
         let (mut at, mut high, mut low, mut turns) = ([0.0f64; 8], [0.0f64; 8], [0.0f64; 8], [0.0f64; 8]);
@@ -36,7 +36,7 @@ fn reduce<V: Simd64>(x: V) -> (V, V, V::Bits) {
 }
 
 /// Where the reduction by three parts of π/2 ends.
-const REACH: f64 = (1u64 << 40) as f64;
+const REACH: f64 = (1u64 << 20) as f64;
 
 /// Payne and Hanek's reduction of one number beyond `REACH`: the bits of 2/π that matter, times the significand, in integers.
 #[cold]
@@ -48,9 +48,9 @@ fn reduce_huge(x: f64) -> (f64, f64, f64) {
     let bits = x.to_bits();
     let significand = ((bits & ((1 << 52) - 1)) | (1 << 52)) as u128;
     // |x| = significand · 2^exponent. Bits of 2/π worth 2^(2 - exponent) and more give whole turns. The table starts with a
-    // word of zeros, so that the first bit that matters has an index of 0 or more.
+    // word of zeros, so that the first bit that matters has an index of 0 or more: REACH makes exponent -32 at least.
     let exponent = ((bits >> 52) & 0x7ff) as i64 - 1075;
-    let first = (exponent - 2 + 64).max(0) as usize;
+    let first = (exponent + 62) as usize;
     let (word, shift) = (first / 64, first % 64);
     let pick = |i: usize| -> u128 {
         let two = ((t::TWO_OVER_PI_BITS[word + i] as u128) << 64) | t::TWO_OVER_PI_BITS[word + i + 1] as u128;
@@ -67,33 +67,25 @@ fn reduce_huge(x: f64) -> (f64, f64, f64) {
     let low = fraction.wrapping_sub(high as i128) as f64 * unit;
     let high = high * unit;
     let r = high * t::PIO2_1;
-    let rl = high.mul_add(t::PIO2_1, -r) + high * t::PIO2_2 + low * t::PIO2_1;
+    let rl = high.mul_add(t::PIO2_1, -r) + high * t::PIO2_REST + low * t::PIO2_1;
     if x < 0.0 { (-r, -rl, -turns) } else { (r, rl, turns) }
 }
 
-/// sin(r + rl), as a pair of which the first part is r.
+/// sin(r + rl) and cos(r + rl), as pairs of which the first part of the sine is r.
 #[inline(always)]
-fn sin_part<V: Simd64>(r: V, rl: V, r2: V) -> (V, V) {
-    let cos = r2.mla(V::c(-0.5), V::c(1.0));
-    (r, (r * r2).mla(even_odd(r2, &t::SIN_POLY), rl * cos))
-}
-
-/// cos(r + rl), as a pair.
-#[inline(always)]
-fn cos_part<V: Simd64>(r: V, rl: V, r2: V) -> (V, V) {
+fn sin_cos<V: Simd64>(r: V, rl: V) -> ((V, V), (V, V)) {
+    let r2 = r * r;
     let half = r2 * V::c(0.5);
     let (w, e) = fast_two_sum(V::c(1.0), -half);
-    // r² was rounded: what it lacks counts against an ulp of the result.
-    let r2l = r.fma(r, -r2);
-    let low = (r2 * r2).mla(even_odd(r2, &t::COS_POLY), r2l.mla(V::c(-0.5), e));
-    (w, (-r).mla(rl, low))
+    let sin_low = (r * r2).mla(even_odd(r2, &t::SIN_POLY), rl * w);
+    let cos_low = (r2 * r2).mla(even_odd(r2, &t::COS_POLY), (-r).mla(rl, e));
+    ((r, sin_low), (w, cos_low))
 }
 
 /// Where bit 0 of `turns` is set.
 #[inline(always)]
 fn odd<V: Simd64>(turns: V::Bits) -> V::Mask {
-    let sign = V::bits_shl(V::bits_and(turns, V::bits_splat(1)), 63);
-    V::from_bits(V::bits_or(sign, V::c(1.0).bits())).lt(V::c(0.0))
+    V::top_bit(V::bits_shl(turns, 63))
 }
 
 /// Bit 1 of `turns` as a sign.
@@ -119,9 +111,7 @@ pub(super) fn cos<V: Simd64>(x: V) -> V {
 /// sin(r + rl + turns · π/2)
 #[inline(always)]
 fn sine<V: Simd64>(r: V, rl: V, turns: V::Bits) -> V {
-    let r2 = r * r;
-    let (s, sl) = sin_part(r, rl, r2);
-    let (c, cl) = cos_part(r, rl, r2);
+    let ((s, sl), (c, cl)) = sin_cos(r, rl);
     let m = odd::<V>(turns);
     (V::select(m, c, s) + V::select(m, cl, sl)).flip(half_turn::<V>(turns))
 }
@@ -129,9 +119,7 @@ fn sine<V: Simd64>(r: V, rl: V, turns: V::Bits) -> V {
 #[inline(always)]
 pub(super) fn tan<V: Simd64>(x: V) -> V {
     let (r, rl, turns) = reduce(x);
-    let r2 = r * r;
-    let (s, sl) = sin_part(r, rl, r2);
-    let (c, cl) = cos_part(r, rl, r2);
+    let ((s, sl), (c, cl)) = sin_cos(r, rl);
     let (s, sl) = fast_two_sum(s, sl);
     let (c, cl) = fast_two_sum(c, cl);
     let m = odd::<V>(turns);

@@ -529,6 +529,24 @@ fn index_array(t: &mut Tape, i: Index, axis: usize, p: &Parsed) -> Result<NodeId
     }
 }
 
+/// `x` at the places `i` (int64, in range, any shape) of one axis, whose place the axes of `i` take.
+pub(crate) fn pick(t: &mut Tape, x: NodeId, i: NodeId, axis: usize) -> Result<NodeId> {
+    let from = t.shape(x).clone();
+    let mut index_shape: Shape = from[..axis].into();
+    index_shape.extend(t.shape(i).iter().copied());
+    let mut row: Option<NodeId> = None;
+    for (a, &n) in from[..axis].iter().enumerate() {
+        let digit = t.iota(&index_shape, a)?;
+        row = Some(next_digit(t, row, n, digit)?);
+    }
+    let digit = t.broadcast_to(i, &index_shape)?;
+    let row = next_digit(t, row, from[axis], digit)?;
+    let mut rows: Shape = SmallVec::from_elem(from[..=axis].iter().product(), 1);
+    rows.extend_from_slice(&from[axis + 1..]);
+    let x = t.reshape(x, &rows)?;
+    t.gather(x, row)
+}
+
 fn next_digit(t: &mut Tape, so_far: Option<NodeId>, base: usize, digit: NodeId) -> Result<NodeId> {
     match so_far {
         None => Ok(digit),

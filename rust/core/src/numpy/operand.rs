@@ -1,5 +1,7 @@
 //! What NumPy functions are called with, and the dtype that several of them have in common.
 
+use std::sync::Arc;
+
 use crate::tape::{DType, NodeId, Shape, Tape, Value, shape, value};
 use crate::{Error, Result};
 
@@ -171,6 +173,13 @@ fn integer_bits(v: i64, dtype: DType) -> u64 {
     }
 }
 
+/// int64 numbers that are known here: part of the program's data, not of its key.
+pub(crate) fn integers(t: &mut Tape, values: &[i64]) -> Result<NodeId> {
+    let mut buffer = crate::exec::buffer::Buffer::new(size_of_val(values))?;
+    buffer.as_mut_slice::<i64>().copy_from_slice(values);
+    t.param(Value::Array(Arc::new(buffer)), [values.len()].as_slice().into(), DType::I64)
+}
+
 fn integer_of(bits: u64, dtype: DType) -> i64 {
     match dtype {
         DType::U8 => bits as u8 as i64,
@@ -194,21 +203,6 @@ pub(crate) fn known_integer(t: &Tape, id: NodeId, wanted: impl Fn(i64) -> bool) 
             _ => buffer.as_slice::<i64>().iter().copied().find(|&v| wanted(v)),
         },
     }
-}
-
-/// The operands as nodes of one dtype and shape.
-pub(crate) fn together<const N: usize>(
-    t: &mut Tape,
-    what: &str,
-    args: [Operand; N],
-    dtype: DType,
-) -> Result<[NodeId; N]> {
-    let to = broadcast_shape(t, what, &args)?;
-    let mut out = [NodeId(0); N];
-    for (o, a) in out.iter_mut().zip(args) {
-        *o = materialise(t, a, dtype, &to)?;
-    }
-    Ok(out)
 }
 
 /// float32 and float64 stay, integers become float64: what NumPy's mean, norm, solve and their like do.

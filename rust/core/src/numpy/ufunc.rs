@@ -261,7 +261,7 @@ fn resolve(t: &Tape, name: &str, rule: Rule, args: &[Operand]) -> Result<DType> 
 }
 
 /// The operand as bool: whether it differs from 0.
-fn truth(t: &mut Tape, a: Operand, shape: &[usize]) -> Result<NodeId> {
+pub(crate) fn truth(t: &mut Tape, a: Operand, shape: &[usize]) -> Result<NodeId> {
     match a.number() {
         Some(v) => t.literal((v != 0.0) as u8 as f64, shape, DType::Bool),
         None => {

@@ -9,7 +9,7 @@ macro_rules! avx2 {
         $name:ident, $elem:ty, $vec:ty, $lanes:expr, $load:ident, $store:ident, $set1:ident, $add:ident, $sub:ident,
         $mul:ident, $div:ident, $fma:ident, $sqrt:ident, $round:ident, $min:ident, $max:ident, $cmp:ident, $blend:ident,
         $and:ident, $or:ident, $xor:ident, $movemask:ident, $tobits:ident, $frombits:ident, $iset1:ident, $int:ty,
-        $iadd:ident, $isub:ident, $shl:ident, $shr:ident, $storemask:expr, $lookup:expr
+        $iadd:ident, $isub:ident, $shl:ident, $shr:ident, $gt:ident, $storemask:expr, $lookup:expr
     ) => {
         #[derive(Clone, Copy)]
         pub struct $name($vec);
@@ -195,6 +195,11 @@ macro_rules! avx2 {
                 unsafe { $shr(a, _mm_cvtsi32_si128(n as i32)) }
             }
             #[inline(always)]
+            fn top_bit(a: __m256i) -> $vec {
+                // SAFETY: see above.
+                unsafe { $frombits($gt(_mm256_setzero_si256(), a)) }
+            }
+            #[inline(always)]
             fn lookup(table: &'static [$elem; 16], index: __m256i) -> Self {
                 // SAFETY: see above; the table has sixteen entries, and only the index's low four bits count.
                 $name(unsafe { $lookup(table, index) })
@@ -290,6 +295,7 @@ avx2!(
     _mm256_sub_epi64,
     _mm256_sll_epi64,
     _mm256_srl_epi64,
+    _mm256_cmpgt_epi64,
     store_mask4,
     lookup_pd
 );
@@ -324,6 +330,7 @@ avx2!(
     _mm256_sub_epi32,
     _mm256_sll_epi32,
     _mm256_srl_epi32,
+    _mm256_cmpgt_epi32,
     store_mask8,
     lookup_ps
 );

@@ -9,7 +9,7 @@ macro_rules! avx512 {
         $name:ident, $elem:ty, $vec:ty, $mask:ty, $lanes:expr, $load:ident, $store:ident, $set1:ident, $add:ident, $sub:ident,
         $mul:ident, $div:ident, $fma:ident, $sqrt:ident, $round:ident, $min:ident, $max:ident, $cmp:ident, $blend:ident,
         $tobits:ident, $frombits:ident, $iset1:ident, $int:ty, $iadd:ident, $isub:ident, $shl:ident, $shr:ident, $scalef:ident,
-        $getexp:ident, $getmant:ident, $storemask:expr, $lookup:expr
+        $getexp:ident, $getmant:ident, $topbit:ident, $storemask:expr, $lookup:expr
     ) => {
         #[derive(Clone, Copy)]
         pub struct $name($vec);
@@ -191,6 +191,23 @@ macro_rules! avx512 {
                 unsafe { $shr(a, _mm_cvtsi32_si128(n as i32)) }
             }
             #[inline(always)]
+            fn top_bit(a: __m512i) -> $mask {
+                // SAFETY: see above.
+                unsafe { $topbit(a) }
+            }
+            #[inline(always)]
+            fn copysign(self, sign: Self) -> Self {
+                // SAFETY: see above. 0xca is: first operand ? second : third.
+                unsafe {
+                    let top = Self::bits_splat(<$elem as super::Element>::SIGN_BIT);
+                    Self::from_bits(_mm512_ternarylogic_epi64::<0xca>(top, sign.bits(), self.bits()))
+                }
+            }
+            #[inline(always)]
+            fn scale_roughly(self, k: Self) -> Self {
+                self.scale(k)
+            }
+            #[inline(always)]
             fn lookup(table: &'static [$elem; 16], index: __m512i) -> Self {
                 // SAFETY: see above; the table has sixteen entries, and only the index's low four bits count.
                 $name(unsafe { $lookup(table, index) })
@@ -280,6 +297,7 @@ avx512!(
     _mm512_scalef_pd,
     _mm512_getexp_pd,
     _mm512_getmant_pd,
+    _mm512_movepi64_mask,
     store_mask8,
     lookup_pd
 );
@@ -314,6 +332,7 @@ avx512!(
     _mm512_scalef_ps,
     _mm512_getexp_ps,
     _mm512_getmant_ps,
+    _mm512_movepi32_mask,
     store_mask16,
     lookup_ps
 );

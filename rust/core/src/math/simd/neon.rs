@@ -10,7 +10,7 @@ macro_rules! neon {
         $sub:ident, $mul:ident, $div:ident, $fma:ident, $sqrt:ident, $floor:ident, $ceil:ident, $trunc:ident, $rint:ident,
         $lt:ident, $le:ident, $eq:ident, $blend:ident, $and:ident, $or:ident, $xor:ident, $maxv:expr, $tobits:ident,
         $frombits:ident, $idup:ident, $sdup:ident, $sint:ty, $iadd:ident, $isub:ident, $shift:ident, $storebits:ident,
-        $fromstore:ident
+        $fromstore:ident, $signed:ident, $negative:ident
     ) => {
         #[derive(Clone, Copy)]
         pub struct $name($vec);
@@ -192,6 +192,11 @@ macro_rules! neon {
                 unsafe { $shift(a, $sdup(-(n as $sint))) }
             }
             #[inline(always)]
+            fn top_bit(a: $bits) -> $bits {
+                // SAFETY: see above.
+                unsafe { $negative($signed(a)) }
+            }
+            #[inline(always)]
             fn lookup(table: &'static [$elem; 16], index: $bits) -> Self {
                 let mut at: [$uint; $lanes] = [0; $lanes];
                 let mut found: [$elem; $lanes] = [0.0; $lanes];
@@ -261,7 +266,9 @@ neon!(
     vsubq_u64,
     vshlq_u64,
     vst1q_u64,
-    vld1q_f64
+    vld1q_f64,
+    vreinterpretq_s64_u64,
+    vcltzq_s64
 );
 neon!(
     F32x4,
@@ -300,7 +307,9 @@ neon!(
     vsubq_u32,
     vshlq_u32,
     vst1q_u32,
-    vld1q_f32
+    vld1q_f32,
+    vreinterpretq_s32_u32,
+    vcltzq_s32
 );
 
 impl Simd64 for F64x2 {

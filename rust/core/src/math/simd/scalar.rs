@@ -155,6 +155,10 @@ macro_rules! scalar {
                 a >> n
             }
             #[inline(always)]
+            fn top_bit(a: $int) -> bool {
+                a >> (<$int>::BITS - 1) != 0
+            }
+            #[inline(always)]
             fn lookup(table: &'static [$elem; 16], index: $int) -> Self {
                 $name(table[(index & 15) as usize])
             }

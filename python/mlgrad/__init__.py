@@ -1,0 +1,58 @@
+"""Derivatives of plain NumPy code.
+
+>>> import numpy as np, mlgrad
+>>> f = lambda x: np.sum(np.sin(x**2))
+>>> mlgrad.grad(f)(np.array([0.0, 1.0, 2.0]))
+array([ 0.        ,  1.08060461, -2.61457448])
+
+Transforms: `grad`, `value_and_grad`, `vjp`, `jvp`, `vmap`, `jit`, `stop_gradient`, and `Tape`. Modules: `mlgrad.numpy`,
+`mlgrad.scipy.special`, `mlgrad.nn`, `mlgrad.tree`, `mlgrad.testing`; they are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mlgrad import _core, _rare
+from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
+from mlgrad._transforms import grad, jit, jvp, stop_gradient, value_and_grad, vjp, vmap
+
+if TYPE_CHECKING:
+    from mlgrad import nn, numpy, scipy, testing, tree
+
+__all__ = [
+    "Array",
+    "PerformanceWarning",
+    "Tape",
+    "grad",
+    "jit",
+    "jvp",
+    "nn",
+    "num_threads",
+    "numpy",
+    "scipy",
+    "set_num_threads",
+    "stop_gradient",
+    "testing",
+    "tree",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]
+
+__version__: str = _core.__version__
+
+_MODULES = frozenset({"nn", "numpy", "scipy", "testing", "tree"})
+
+_rare.register()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"mlgrad.{name}")
+    raise AttributeError(f"module 'mlgrad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

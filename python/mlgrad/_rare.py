@@ -1,0 +1,208 @@
+"""NumPy functions for traced arrays that are combinations of others; the common ones are in the core.
+
+Each has NumPy's name and arguments, and is written in NumPy. Arguments that are left out (``out``, ``where``) are
+refused by Python itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from mlgrad import _core
+
+_TABLE: dict[Any, Callable[..., Any]] = {}
+
+
+def register() -> None:
+    """Make the functions of this module answer for NumPy's on traced arrays."""
+    for function, implementation in _TABLE.items():
+        _core.register_array_function(function, implementation)
+
+
+def _implements(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def enter(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        _TABLE[function] = implementation
+        return implementation
+
+    return enter
+
+
+def _array(x: Any) -> Any:
+    return x if isinstance(x, _core.Array) else np.asarray(x)
+
+
+def _inexact(x: Any) -> Any:
+    x = _array(x)
+    return x if np.issubdtype(x.dtype, np.inexact) else x.astype(np.float64)
+
+
+@_implements(np.corrcoef)
+def _corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
+    x = np.atleast_2d(_inexact(x))
+    x = x if rowvar or x.shape[0] == 1 else x.T
+    if y is not None:
+        y = np.atleast_2d(_inexact(y))
+        x = np.concatenate((x, y if rowvar or y.shape[0] == 1 else y.T), axis=0)
+    c = np.cov(x)
+    if c.ndim == 0:
+        return c / c
+    d = np.sqrt(np.diagonal(c))
+    return np.clip(c / d[:, None] / d[None, :], -1, 1)
+
+
+@_implements(np.ediff1d)
+def _ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
+    parts = [np.ravel(part) for part in (to_begin, np.diff(np.ravel(ary)), to_end) if part is not None]
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+@_implements(np.convolve)
+def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
+    a, v = np.atleast_1d(_array(a)), np.atleast_1d(_array(v))
+    if a.ndim != 1 or v.ndim != 1 or not a.size or not v.size:
+        raise ValueError(f"convolve: two sequences that are not empty are needed, got shapes {a.shape} and {v.shape}")
+    if a.size < v.size:
+        a, v = v, a
+    n, m = a.size, v.size
+    wide = np.pad(a, m - 1)
+    windows = wide[np.arange(n + m - 1)[:, None] + np.arange(m)]
+    full = windows @ v[::-1]
+    if mode == "full":
+        return full
+    if mode == "same":
+        return full[(m - 1) // 2 : (m - 1) // 2 + n]
+    if mode == "valid":
+        return full[m - 1 : n]
+    raise ValueError(f"convolve: mode must be 'full', 'same' or 'valid', got {mode!r}")
+
+
+@_implements(np.correlate)
+def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+    a, v = np.atleast_1d(_array(a)), np.atleast_1d(_array(v))
+    out = _convolve(a, v[::-1], mode)
+    if mode == "same" and a.size < v.size and a.size % 2 == 0:
+        full = _convolve(a, v[::-1], "full")
+        return full[a.size // 2 : a.size // 2 + v.size]
+    return out
+
+
+@_implements(np.polyval)
+def _polyval(p: Any, x: Any) -> Any:
+    p, x = _array(p), _array(x)
+    y = x * 0
+    for k in range(len(p)):
+        y = y * x + p[k]
+    return y
+
+
+@_implements(np.vander)
+def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    x = _array(x)
+    if x.ndim != 1:
+        raise ValueError(f"vander: x must have one axis, got shape {x.shape}")
+    columns = [np.ones_like(x)]
+    for _ in range((x.size if N is None else N) - 1):
+        columns.append(columns[-1] * x)
+    columns = columns[: x.size if N is None else N]
+    return np.stack(columns if increasing else columns[::-1], axis=1)
+
+
+@_implements(np.linspace)
+def _linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    if num < 0:
+        raise ValueError(f"Number of samples, {num}, must be non-negative.")
+    start, stop = np.broadcast_arrays(_inexact(start), _inexact(stop))
+    parts = num - 1 if endpoint else num
+    step = (stop - start) / max(parts, 1)
+    counts = np.reshape(np.arange(num, dtype=np.float64), (num,) + (1,) * start.ndim)
+    out = start + counts * step
+    if endpoint and num > 1:
+        out = np.concatenate((out[:-1], stop[None]), axis=0)
+    out = np.moveaxis(out, 0, axis)
+    out = out if dtype is None else out.astype(dtype)
+    return (out, step) if retstep else out
+
+
+@_implements(np.apply_along_axis)
+def _apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
+    arr = _array(arr)
+    axis = normalize_axis_index(axis, arr.ndim)
+    moved = np.moveaxis(arr, axis, -1)
+    lead = moved.shape[:-1]
+    results = [func1d(moved[index], *args, **kwargs) for index in np.ndindex(lead)]
+    if not results:
+        raise ValueError("Cannot apply_along_axis when any iteration dimensions are 0")
+    stacked = np.stack(results)
+    inner = stacked.shape[1:]
+    stacked = np.reshape(stacked, lead + inner)
+    for k in range(len(inner)):
+        stacked = np.moveaxis(stacked, len(lead) + k, axis + k)
+    return stacked
+
+
+@_implements(np.piecewise)
+def _piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
+    x = _array(x)
+    conditions = list(condlist) if isinstance(condlist, list | tuple) else [condlist]
+    functions = list(funclist)
+    if len(functions) == len(conditions) + 1:
+        otherwise = functions.pop()
+    elif len(functions) == len(conditions):
+        otherwise = 0
+    else:
+        raise ValueError(
+            f"piecewise: {len(conditions)} conditions need as many functions or one more, got {len(functions)}"
+        )
+    out = otherwise(x, *args, **kw) if callable(otherwise) else np.full_like(x, otherwise)
+    # the last condition that holds counts
+    for condition, function in zip(conditions, functions, strict=True):
+        out = np.where(condition, function(x, *args, **kw) if callable(function) else function, out)
+    return out
+
+
+# writes into an array that is there already
+
+
+@_implements(np.copyto)
+def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
+    if not isinstance(dst, _core.Array):
+        raise TypeError(
+            "copyto: a traced value cannot be written into a plain ndarray; make it with mlgrad.numpy.zeros"
+        )
+    if not np.can_cast(_array(src).dtype, dst.dtype, casting):  # type: ignore[arg-type]
+        raise TypeError(f"copyto: cannot cast {_array(src).dtype} to {dst.dtype} according to the rule {casting!r}")
+    dst[...] = src if where is True else np.where(where, src, dst)
+
+
+@_implements(np.fill_diagonal)
+def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
+    if a.ndim < 2 or (a.ndim > 2 and len(set(a.shape)) > 1):
+        raise ValueError(f"fill_diagonal: two axes, or axes of one length, are needed, got shape {a.shape}")
+    if wrap:
+        raise TypeError("fill_diagonal: wrap=True is not supported for traced arrays")
+    k = np.arange(min(a.shape))
+    a[(k,) * a.ndim] = val
+
+
+@_implements(np.put_along_axis)
+def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
+    if axis is None:
+        raise TypeError("put_along_axis: axis=None is not supported for traced arrays; ravel the array first")
+    axis = normalize_axis_index(axis, arr.ndim)
+    if indices.ndim != arr.ndim:
+        raise ValueError(f"put_along_axis: indices of shape {indices.shape} for an array of shape {arr.shape}")
+    shapes = [tuple(-1 if k == other else 1 for other in range(arr.ndim)) for k in range(arr.ndim)]
+    grid = [indices if k == axis else np.reshape(np.arange(indices.shape[k]), shape) for k, shape in enumerate(shapes)]
+    arr[tuple(grid)] = values

@@ -1,0 +1,226 @@
+//! Values over the boundary: Python and NumPy objects onto the tape, computed values out as fresh NumPy arrays.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::sync::Arc;
+
+use mlgrad_core::exec::buffer::Buffer;
+use mlgrad_core::numpy::Operand;
+use mlgrad_core::tape::{DType, Shape, Value, shape};
+use numpy::npyffi::{NPY_ARRAY_WRITEABLE, PY_ARRAY_API, npy_intp};
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt, PyList, PyTuple, PyType};
+
+use crate::array::{Array, record};
+use crate::dtypes;
+use crate::error::{OrRaise, raise};
+use crate::trace::Trace;
+
+/// From here on a result is handed out without a copy: the array owns the buffer.
+const SHARE: usize = 16 << 10;
+
+/// `object` as an operand on `trace`, or `None` where it is nothing that NumPy would compute with.
+pub fn try_lift(py: Python<'_>, trace: &Arc<Trace>, object: &Bound<'_, PyAny>) -> PyResult<Option<Operand>> {
+    if let Ok(a) = object.cast_exact::<Array>() {
+        let a = a.get();
+        a.check_trace(trace)?;
+        return a.operand(py).map(Some);
+    }
+    if let Ok(v) = object.cast_exact::<PyFloat>() {
+        return Ok(Some(Operand::Float(v.value())));
+    }
+    if object.is_exact_instance_of::<PyBool>() {
+        return Ok(Some(Operand::Bool(object.is_truthy()?)));
+    }
+    if object.is_exact_instance_of::<PyInt>() {
+        return match object.extract::<i64>() {
+            Ok(v) => Ok(Some(Operand::Int(v))),
+            Err(_) => Err(PyOverflowError::new_err(format!(
+                "the Python int {} does not fit in int64; write it as a float",
+                object.str()?
+            ))),
+        };
+    }
+    if object.is_exact_instance_of::<PyComplex>() {
+        return Err(PyTypeError::new_err(
+            "complex numbers are not supported in traced operations; compute with real and imaginary parts",
+        ));
+    }
+    if let Ok(array) = object.cast::<PyUntypedArray>() {
+        refuse_subclass(array)?;
+        let id = trace.constant(py, array)?;
+        return Ok(Some(Operand::Node { id, weak: false }));
+    }
+    if let Ok(v) = object.cast::<PyFloat>() {
+        // np.float64
+        let bits = v.value().to_bits();
+        let id = record(py, trace, |s| s.tape.param(Value::Scalar(bits), Shape::new(), DType::F64))?;
+        return Ok(Some(Operand::Node { id, weak: false }));
+    }
+    if object.is_instance(numpy_class(py, "generic")?)? {
+        let array = as_ndarray(object)?;
+        let (value, shape, dtype) = copy_in(py, &array)?;
+        let id = record(py, trace, |s| s.tape.param(value, shape, dtype))?;
+        return Ok(Some(Operand::Node { id, weak: false }));
+    }
+    if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
+        let node = crate::build::array(py, trace, object)?;
+        return Ok(Some(Operand::Node { id: node, weak: false }));
+    }
+    if object.hasattr(intern!(py, "__array__"))? {
+        return try_lift(py, trace, as_ndarray(object)?.as_any());
+    }
+    if object.is_instance_of::<PyInt>() || object.hasattr(intern!(py, "__index__"))? {
+        // subclasses of int, such as IntEnum
+        let plain = object.call_method0(intern!(py, "__index__"))?;
+        return Ok(Some(Operand::Int(plain.extract()?)));
+    }
+    Ok(None)
+}
+
+/// `object` as an operand on `trace`; a `TypeError` where it is nothing that NumPy would compute with.
+pub fn lift(py: Python<'_>, trace: &Arc<Trace>, object: &Bound<'_, PyAny>) -> PyResult<Operand> {
+    match try_lift(py, trace, object)? {
+        Some(x) => Ok(x),
+        None => Err(PyTypeError::new_err(format!(
+            "cannot compute with a {} in a traced operation; use a number, a NumPy array or an mlgrad.Array",
+            object.get_type().fully_qualified_name()?
+        ))),
+    }
+}
+
+fn numpy_class<'py>(py: Python<'py>, name: &'static str) -> PyResult<&'py Bound<'py, PyType>> {
+    static GENERIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static NDARRAY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    match name {
+        "generic" => GENERIC.import(py, "numpy", name),
+        _ => NDARRAY.import(py, "numpy", name),
+    }
+}
+
+/// A subclass that changes what the elements mean (masked arrays, `np.matrix`) would be computed with wrongly.
+fn refuse_subclass(array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
+    let py = array.py();
+    let class = array.get_type();
+    if class.is(numpy_class(py, "ndarray")?) {
+        return Ok(());
+    }
+    if array.hasattr(intern!(py, "mask"))? || class.name()? == "matrix" {
+        return Err(PyTypeError::new_err(format!(
+            "a {} is not supported in traced operations; pass a plain ndarray (np.asarray(a), and np.where with the mask)",
+            class.fully_qualified_name()?
+        )));
+    }
+    Ok(())
+}
+
+/// `np.asarray(object)`.
+pub fn as_ndarray<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
+    static ASARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = object.py();
+    let f = ASARRAY.get_or_try_init(py, || PyResult::Ok(py.import("numpy")?.getattr("asarray")?.unbind()))?;
+    Ok(f.bind(py).call1((object,))?.cast_into::<PyUntypedArray>()?)
+}
+
+/// The contents of an array, in C order and native byte order.
+pub fn copy_in(py: Python<'_>, array: &Bound<'_, PyUntypedArray>) -> PyResult<(Value, Shape, DType)> {
+    let descr = array.dtype();
+    let dtype = dtypes::from_descr(&descr)?;
+    let plain = array.is_c_contiguous() && array.is_aligned() && descr.is_native_byteorder() != Some(false);
+    if !plain {
+        let kwargs = pyo3::types::PyDict::new(py);
+        kwargs.set_item(intern!(py, "dtype"), dtypes::descr(py, dtype))?;
+        kwargs.set_item(intern!(py, "order"), intern!(py, "C"))?;
+        let tidy = py.import("numpy")?.call_method(intern!(py, "array"), (array,), Some(&kwargs))?;
+        return copy_plain(py, tidy.cast::<PyUntypedArray>()?, dtype);
+    }
+    copy_plain(py, array, dtype)
+}
+
+fn copy_plain(py: Python<'_>, array: &Bound<'_, PyUntypedArray>, dtype: DType) -> PyResult<(Value, Shape, DType)> {
+    let shape: Shape = array.shape().into();
+    let bytes = shape::size(&shape) * dtype.size();
+    // SAFETY: a NumPy array; its header outlives the borrow.
+    let data = unsafe { (*array.as_array_ptr()).data.cast::<u8>() };
+    if shape.is_empty() && bytes <= 8 {
+        let mut word = [0u8; 8];
+        // SAFETY: a 0-dimensional array has one element of `bytes` bytes.
+        unsafe { std::ptr::copy_nonoverlapping(data, word.as_mut_ptr(), bytes) };
+        return Ok((Value::Scalar(u64::from_le_bytes(word)), shape, dtype));
+    }
+    let mut buffer = Buffer::new(bytes).or_raise(py)?;
+    let target: &mut [u8] = buffer.as_mut_slice();
+    // SAFETY: the array is C-contiguous, so its elements are `bytes` bytes from `data`; the buffer is ours alone.
+    unsafe { std::ptr::copy_nonoverlapping(data, target.as_mut_ptr(), bytes) };
+    Ok((Value::Array(Arc::new(buffer)), shape, dtype))
+}
+
+/// Keeps a buffer alive while arrays look into it.
+#[pyclass(frozen, module = "mlgrad")]
+struct Storage(#[expect(dead_code, reason = "held for its drop")] Arc<Buffer>);
+
+/// A value as a fresh, writable NumPy array that shares memory with nothing; a NumPy scalar for the shape ().
+pub fn export(py: Python<'_>, value: Value, shape: &[usize], dtype: DType) -> PyResult<Py<PyAny>> {
+    let descr = dtypes::descr(py, dtype);
+    let bytes = shape::size(shape) * dtype.size();
+    let word;
+    let (source, buffer) = match value {
+        Value::Scalar(bits) => {
+            word = bits.to_le_bytes();
+            if dtype.size() * shape::size(shape) > word.len() {
+                return Err(raise(py, mlgrad_core::Error::Internal(format!("{dtype} as one word"))));
+            }
+            (word.as_ptr(), None)
+        }
+        Value::Array(b) => {
+            if b.len_bytes() < bytes {
+                return Err(raise(py, mlgrad_core::Error::Internal("a value shorter than its shape".into())));
+            }
+            (b.as_ptr(), Some(b))
+        }
+    };
+    if shape.is_empty() {
+        // SAFETY: `source` has one element of this dtype; NumPy copies it. The result is a new reference or null.
+        return unsafe {
+            let scalar = PY_ARRAY_API.PyArray_Scalar(py, source.cast_mut().cast(), descr.as_dtype_ptr(), null_mut());
+            Ok(Bound::from_owned_ptr_or_err(py, scalar)?.unbind())
+        };
+    }
+    let share = bytes >= SHARE && buffer.as_ref().is_some_and(|b| Arc::strong_count(b) == 1);
+    let mut dims: smallvec::SmallVec<[npy_intp; 4]> = shape.iter().map(|&d| d as npy_intp).collect();
+    let (data, flags) = if share { (source.cast_mut().cast::<c_void>(), NPY_ARRAY_WRITEABLE) } else { (null_mut(), 0) };
+    // SAFETY: dims has as many lengths as we say; without data NumPy allocates C-contiguous memory itself; with data it
+    // looks at the buffer, 64-byte aligned, that nobody else refers to and that the base set below keeps alive. The
+    // descriptor's reference is stolen.
+    let array = unsafe {
+        let array = PY_ARRAY_API.PyArray_NewFromDescr(
+            py,
+            numpy_class(py, "ndarray")?.as_type_ptr(),
+            descr.into_dtype_ptr(),
+            dims.len() as i32,
+            dims.as_mut_ptr(),
+            null_mut(),
+            data,
+            flags,
+            null_mut(),
+        );
+        Bound::from_owned_ptr_or_err(py, array)?.cast_into_unchecked::<PyUntypedArray>()
+    };
+    if !share {
+        // SAFETY: fresh C-contiguous memory of exactly `bytes` bytes, and a source of at least as many.
+        unsafe { std::ptr::copy_nonoverlapping(source, (*array.as_array_ptr()).data.cast::<u8>(), bytes) };
+    } else if let Some(buffer) = buffer {
+        let owner = Py::new(py, Storage(buffer))?;
+        // SAFETY: sets the base of an array that has none; the reference to the owner is stolen.
+        let rc = unsafe { PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_array_ptr(), owner.into_ptr()) };
+        if rc < 0 {
+            return Err(PyErr::fetch(py));
+        }
+    }
+    Ok(array.into_any().unbind())
+}

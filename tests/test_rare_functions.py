@@ -1,0 +1,172 @@
+"""NumPy functions that are combinations of others: value against NumPy, derivatives against finite differences."""
+
+import numpy as np
+import pytest
+
+import mlgrad
+from mlgrad.testing import check_grads
+
+RNG = np.random.default_rng(0)
+V = RNG.standard_normal(6)
+W = RNG.standard_normal(4)
+M = RNG.standard_normal((4, 5))
+C = RNG.standard_normal((3, 4, 5))
+HOLES = np.where(RNG.random((4, 5)) < 0.3, np.nan, M)
+GRID = np.sort(RNG.random(6))
+
+CASES = {
+    "average": (lambda a: np.average(a), M),
+    "average_axis": (lambda a: np.average(a, axis=1, keepdims=True), M),
+    "average_weights": (lambda a, w: np.average(a, axis=0, weights=w), M, np.abs(W) + 1),
+    "average_returned": (lambda a: np.average(a, axis=1, weights=np.arange(1.0, 6.0), returned=True), M),
+    "cov": (lambda a: np.cov(a), M),
+    "cov_columns": (lambda a: np.cov(a, rowvar=False), M),
+    "corrcoef": (lambda a: np.corrcoef(a), M),
+    "corrcoef_two": (lambda a, b: np.corrcoef(a, b), V, V[::-1] ** 2),
+    "quantile": (lambda a: np.quantile(a, [0.1, 0.5, 0.77], axis=1), M),
+    "quantile_all": (lambda a: np.quantile(a, 0.25), M),
+    "quantile_axes": (lambda a: np.quantile(a, 0.3, axis=(0, 2), keepdims=True), C),
+    "percentile": (lambda a: np.percentile(a, 35, axis=0), M),
+    "median": (lambda a: np.median(a, axis=0), M),
+    "median_odd": (lambda a: np.median(a, axis=-1, keepdims=True), M),
+    "ptp": (lambda a: np.ptp(a, axis=1), M),
+    "nansum": (lambda a: np.nansum(a * HOLES, axis=0), M),
+    "nanprod": (lambda a: np.nanprod(a * HOLES, axis=1), M),
+    "nanmean": (lambda a: np.nanmean(a * HOLES), M),
+    "nanvar": (lambda a: np.nanvar(a * HOLES, axis=1, ddof=1), M),
+    "nanstd": (lambda a: np.nanstd(a * HOLES, axis=1, keepdims=True), M),
+    "nanmax": (lambda a: np.nanmax(a * HOLES, axis=1), M),
+    "nanmin": (lambda a: np.nanmin(a * HOLES), M),
+    "nan_to_num": (lambda a: np.nan_to_num(a * HOLES, nan=2.0), M),
+    "trapezoid": (lambda a: np.trapezoid(a, dx=0.5), M),
+    "trapezoid_x": (lambda a, x: np.trapezoid(a, x, axis=0), M, np.sort(W)),
+    "gradient": (lambda a: np.gradient(a, 0.5), V),
+    "gradient_axes": (lambda a: np.gradient(a), M),
+    "gradient_x": (lambda a, x: np.gradient(a, x), V, GRID),
+    "gradient_two": (lambda a: np.gradient(a, 2.0, np.arange(5.0) ** 2, axis=(0, 1)), M),
+    "ediff1d": (lambda a: np.ediff1d(a, to_begin=[1.0], to_end=[2.0, 3.0]), M),
+    "interp": (lambda x, f: np.interp(x, GRID, f), np.array([0.1, 0.33, 0.61, 0.7]), V),
+    "interp_outside": (lambda f: np.interp([-1.0, 2.0], GRID, f, left=7.0), V),
+    "convolve": (lambda a, v: np.convolve(a, v), V, W),
+    "convolve_same": (lambda a, v: np.convolve(a, v, "same"), W, V),
+    "convolve_valid": (lambda a, v: np.convolve(a, v, "valid"), V, W[:3]),
+    "correlate": (lambda a, v: np.correlate(a, v), V, W),
+    "correlate_full": (lambda a, v: np.correlate(a, v, "full"), V, W),
+    "correlate_same": (lambda a, v: np.correlate(a, v, "same"), V, W[:3]),
+    "polyval": (lambda p, x: np.polyval(p, x), W, V),
+    "vander": (lambda x: np.vander(x, 3), W),
+    "vander_increasing": (lambda x: np.vander(x, increasing=True), W),
+    "linspace": (lambda a, b: np.linspace(a, b, 4), 1.0, 2.5),
+    "linspace_axis": (lambda a, b: np.linspace(a, b, 3, axis=1), W, W[::-1]),
+    "cross": (lambda a, b: np.cross(a, b), V[:3], V[3:]),
+    "cross_axis": (lambda a: np.cross(a, a[::-1], axis=0), C[:, :, 0]),
+    "kron": (lambda a, b: np.kron(a, b), M[:2, :2], M[2:, 2:]),
+    "kron_mixed": (lambda a, b: np.kron(a, b), W[:2], M[:2, :3]),
+    "vdot": (lambda a, b: np.vdot(a, b), M, M[::-1]),
+    "multi_dot": (lambda a, b, c: np.linalg.multi_dot([a, b, c]), M, M.T, W),
+    "multi_dot_matrices": (lambda a, b: np.linalg.multi_dot([a, b, a]), M, M.T),
+    "matrix_power": (lambda a: np.linalg.matrix_power(a, 5), M[:3, :3]),
+    "matrix_power_negative": (lambda a: np.linalg.matrix_power(a, -2), M[:3, :3]),
+    "matrix_power_zero": (lambda a: np.linalg.matrix_power(a, 0), M[:3, :3]),
+    "norm": (lambda a: np.linalg.norm(a), M),
+    "norm_vector": (lambda a: np.linalg.norm(a, axis=1, keepdims=True), M),
+    "norm_1": (lambda a: np.linalg.norm(a, 1), V),
+    "norm_3": (lambda a: np.linalg.norm(a, 3, axis=0), M),
+    "norm_inf": (lambda a: np.linalg.norm(a, np.inf), V),
+    "norm_minus_inf": (lambda a: np.linalg.norm(a, -np.inf), V),
+    "norm_fro": (lambda a: np.linalg.norm(a, "fro", axis=(0, 2)), C),
+    "norm_matrix_1": (lambda a: np.linalg.norm(a, 1), M),
+    "norm_matrix_inf": (lambda a: np.linalg.norm(a, np.inf, axis=(2, 1), keepdims=True), C),
+    "rot90": (lambda a: np.rot90(a, 3), M),
+    "meshgrid": (lambda a, b: np.meshgrid(a, b), V, W),
+    "meshgrid_ij": (lambda a, b: np.meshgrid(a, b, indexing="ij", sparse=True), V, W),
+    "apply_along_axis": (lambda a: np.apply_along_axis(lambda v: v[:2] * v[2], 1, a), C),
+    "piecewise": (lambda x: np.piecewise(x, [x < 0, x >= 1], [lambda x: -x, 3.0, lambda x: x**2]), V),
+}
+
+
+def written(write):
+    def f(a, v):
+        a = a * 1.0
+        write(a, v)
+        return a
+
+    return f
+
+
+CASES |= {
+    "copyto": (written(lambda a, v: np.copyto(a, v, where=np.arange(5) > 1)), M, W[:, None]),
+    "fill_diagonal": (written(np.fill_diagonal), M, W),
+    "put_along_axis": (written(lambda a, v: np.put_along_axis(a, np.array([[1], [0], [4], [2]]), v, 1)), M, W[:, None]),
+}
+
+
+def leaves(tree):
+    return [np.asarray(leaf) for leaf in mlgrad.tree.flatten(tree)[0]]
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_value_and_derivatives(name):
+    f, *args = CASES[name]
+
+    def numbers(*args):
+        out = f(*args)
+        return tuple(out) if isinstance(out, list | tuple) else out
+
+    got = mlgrad.vjp(numbers, *args)[0]
+    want = numbers(*args)
+    for g, w in zip(leaves(got), leaves(want), strict=True):
+        assert g.shape == w.shape
+        assert g.dtype == w.dtype
+        np.testing.assert_allclose(g, w, rtol=1e-12, atol=1e-12)
+    order = 1 if name in ("nanprod", "matrix_power_negative") else 2
+    check_grads(numbers, args, order=order, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_vmap(name):
+    f, *args = CASES[name]
+    if name == "piecewise":
+        pytest.skip("NumPy's piecewise wants conditions that are known")
+    batch = [np.stack([a, np.multiply(a, 1.125)]) for a in args]
+    got = mlgrad.vmap(f)(*batch)
+    want = [mlgrad.vjp(f, *(b[k] for b in batch))[0] for k in range(2)]
+    for g, *w in zip(leaves(got), *map(leaves, want), strict=True):
+        np.testing.assert_allclose(g, np.stack(w), rtol=1e-12, atol=1e-12)
+
+
+def test_norm_at_zero_has_slope_zero():
+    for f in (np.linalg.norm, lambda x: np.linalg.norm(x, axis=0), lambda x: np.linalg.norm(x, 3)):
+        np.testing.assert_array_equal(mlgrad.grad(f)(np.zeros(3)), np.zeros(3))
+
+
+def test_comparisons_of_whole_arrays():
+    seen = []
+
+    def f(x):
+        seen.append((np.allclose(x, V), np.allclose(x, V + 1), np.array_equal(x, V), np.array_equal(x, W)))
+        seen.append(np.isclose(x, V).shape)
+        return np.sum(x)
+
+    mlgrad.grad(f)(V)
+    assert seen == [(True, False, True, False), (6,)]
+
+
+@pytest.mark.parametrize(
+    ("f", "error"),
+    [
+        (lambda x: np.quantile(x, 1.5), ValueError),
+        (lambda x: np.quantile(x, 0.5, method="nearest"), TypeError),
+        (lambda x: np.linalg.norm(x, "nuc"), ValueError),
+        (lambda x: np.cross(x, x), ValueError),
+        (lambda x: np.average(x, weights=np.ones(2)), ValueError),
+        (lambda x: np.gradient(x, axis=3), np.exceptions.AxisError),
+        (lambda x: np.convolve(x, x, "sideways"), ValueError),
+        (lambda x: np.interp(x, [0.0, 1.0], [1.0]), ValueError),
+        (lambda x: np.linalg.matrix_power(x, 2), np.linalg.LinAlgError),
+    ],
+)
+def test_what_is_refused(f, error):
+    with pytest.raises(error):
+        mlgrad.grad(lambda x: np.sum(f(x)))(V)
