@@ -1,6 +1,7 @@
 //! How fast the block kernels are, in nanoseconds an element: `cargo run --release --example kernel_speed [n]`.
 #![allow(unsafe_code)]
 
+use mlgrad_math as math;
 use mlgrad_math::DType;
 use mlgrad_math::ops::{Binary, ReduceOp};
 use mlgrad_math::{self, Kernel};

@@ -3,7 +3,7 @@
 
 use mlgrad_math::DType;
 use mlgrad_math::ops::{Binary, Unary};
-use mlgrad_math::{self, Isa, Kernel};
+use mlgrad_math::{self as math, Isa, Kernel};
 use std::time::Instant;
 
 const N: usize = 1024;

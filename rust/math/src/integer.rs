@@ -60,6 +60,10 @@ pub fn binary_on(isa: Isa, op: Binary, dtype: DType) -> Option<Kernel> {
     if dtype == DType::Bool {
         return on_bool(isa, op);
     }
+    #[cfg(target_arch = "x86_64")]
+    if let (Isa::Avx512, Some(kernel)) = (isa, super::masks::compare(op, dtype)) {
+        return Some(kernel);
+    }
     macro_rules! on_integers {
         ($op:ty) => {
             match dtype {

@@ -17,6 +17,8 @@ pub mod isa;
 mod kernel;
 mod log;
 mod map;
+#[cfg(target_arch = "x86_64")]
+mod masks;
 pub mod ops;
 mod power;
 pub mod reduce;

@@ -11,6 +11,10 @@ pub fn select(dtype: DType) -> Kernel {
 
 /// [`select`] for a given instruction set.
 pub fn select_on(isa: Isa, dtype: DType) -> Kernel {
+    #[cfg(target_arch = "x86_64")]
+    if let (Isa::Avx512, Some(kernel)) = (isa, super::masks::select(dtype.size())) {
+        return kernel;
+    }
     match dtype.size() {
         1 => map3::<Select, u8, u8, 64>(isa),
         4 => map3::<Select, u8, u32, 16>(isa),
