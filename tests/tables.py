@@ -46,6 +46,7 @@ class Row:
     rtol: float = 1e-13
     layouts: bool = True
     single: bool = True  # float32 arguments make sense
+    first: bool = False  # f uses its first argument so that a plain array refuses traced values: it must be traced
     diff: tuple[int, ...] | None = field(default=None)
 
     def draw(self, dtype: str | None = None, salt: int = 0) -> list[Any]:
@@ -217,7 +218,7 @@ _MATRIX = np.array([[1.0, 2.0, -1.0], [0.5, 3.0, 0.25]])
 for s, r in [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((), (3,)), ((2, 3), ()),
              ((2, 2, 3), (2, 3, 4)), ((2, 3), (4, 3, 2))]:  # fmt: skip
     row(f"dot {s} {r}", lambda np, a, b: np.dot(a, b), A(s), A(r), rtol=1e-12)
-row("dot method", lambda np, a, b: a.dot(b), A((2, 3)), A((3,)), rtol=1e-12)
+row("dot method", lambda np, a, b: a.dot(b), A((2, 3)), A((3,)), rtol=1e-12, first=True)
 row("vdot", lambda np, a, b: np.vdot(a, b), A((2, 3)), A((6,)), rtol=1e-12, hips=False)
 for s, r in [((3,), (3,)), ((2, 3), (4, 3)), ((2, 3), (3,)), ((), (3,))]:
     row(f"inner {s} {r}", lambda np, a, b: np.inner(a, b), A(s), A(r), rtol=1e-12)
@@ -336,7 +337,18 @@ SHAPE: dict[str, Callable[..., Any]] = {
     "size and shape": lambda np, x: x * x.size + x.shape[0] * x.ndim + len(x),
     "iteration": lambda np, x: sum(a * k for k, a in enumerate(x)),
 }
-_HIPS_DIFFERS = {"repeat counts", "pad edge", "pad reflect", "pad wrap", "copy", "unpacking"}
+_HIPS_DIFFERS = {
+    "broadcast_to",
+    "concat",
+    "dstack",
+    "tile",
+    "repeat counts",
+    "pad edge",
+    "pad reflect",
+    "pad wrap",
+    "copy",
+    "unpacking",
+}
 for name, f in SHAPE.items():
     row(name, f, X, hips=name not in _HIPS_DIFFERS, rtol=1e-15)
 row("float32 to float64", lambda np, x: np.sin(x.astype("float32")).astype("float64"), A((3,)), order=0, rtol=1e-7)
@@ -366,8 +378,8 @@ for name, index in INDICES.items():
     row(f"x[{name}]", lambda np, x, index=index: x[index], X, exact=True)
 row("x[x > 0]", lambda np, x: x[x > 0], A((3, 4)), vmap=False, exact=True)
 row("x[argsort]", lambda np, x: x[np.argsort(x)], A((7,)), exact=True)
-row("x[traced int]", lambda np, x, i: x[i], A((5,)), A((2, 3), -5, 4, "int64"), exact=True)
-row("x[traced int, :]", lambda np, x, i: x[:, i], A((2, 5)), A((3,), -5, 4, "int64"), exact=True)
+row("x[traced int]", lambda np, x, i: x[i], A((5,)), A((2, 3), -5, 4, "int64"), exact=True, first=True)
+row("x[traced int, :]", lambda np, x, i: x[:, i], A((2, 5)), A((3,), -5, 4, "int64"), exact=True, first=True)
 row("views of views", lambda np, x: x[::2][1][..., ::-1], A((4, 3)), exact=True)
 row("take", lambda np, x: np.take(x, I_ % 2), X, exact=True)
 row("take axis", lambda np, x: np.take(x, [[2, 0], [1, 1]], axis=1), X, exact=True)
@@ -400,9 +412,9 @@ def _written(name: str, index: Any) -> None:
         y[index] *= v
         return y + x
 
-    row(f"y[{name}] = v", put, X, A(shape), exact=True)
-    row(f"y[{name}] += v", add, X, A(shape), exact=True)
-    row(f"y[{name}] *= a number", mul, X, A(()), exact=True)
+    row(f"y[{name}] = v", put, X, A(shape), exact=True, first=True)
+    row(f"y[{name}] += v", add, X, A(shape), exact=True, first=True)
+    row(f"y[{name}] *= a number", mul, X, A(()), exact=True, first=True)
 
 
 for name, index in INDICES.items():
@@ -477,7 +489,7 @@ def _at(np: Any, x: Any, v: Any) -> Any:
 
 
 row("y[y > c] = v", _set_where, A((9,)), vmap=False)
-row("y[:, 1] = a row", _set_broadcast, A((3, 4)), A((3,)))
+row("y[:, 1] = a row", _set_broadcast, A((3, 4)), A((3,)), first=True)
 row(
     "y[traced int] = v",
     _set_traced,
@@ -485,13 +497,14 @@ row(
     A((2,), 0, 0, "int64", lambda rng: np.array([3, 1])),
     A((2,)),
     diff=(0, 2),
+    first=True,
 )
 row("recurrence in a buffer", _set_into_zeros, A((4,)))
 row("writes through views", _view_written, A((3, 3)))
 row("in-place operators", _in_place_operators, A((3,)), rtol=1e-14)
 row("swap", _swap, A((5,)), exact=True)
 row("fill", _fill, A((4,)), exact=True)
-row("add.at", _at, A((4,)), A((3,)), exact=True)
+row("add.at", _at, A((4,)), A((3,)), first=True, hips=False)
 
 # --- scans, order -----------------------------------------------------------------------------------------------
 

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import mlgrad
 import numpy as np
 import pytest
 import scipy.special
+
+import mlgrad
 from mlgrad import PerformanceWarning, _core, grad, jit, jvp, value_and_grad, vjp, vmap
 
 X = np.array([0.3, 1.2, 2.0])

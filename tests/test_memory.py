@@ -9,9 +9,10 @@ import textwrap
 import weakref
 from typing import Any
 
-import mlgrad
 import numpy as np
 import pytest
+
+import mlgrad
 from mlgrad import Tape, grad, jit, value_and_grad, vjp
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import mlgrad
-import mlgrad.numpy as mnp
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+import mlgrad
+import mlgrad.numpy as mnp
 from mlgrad import _core, grad, jit, vjp
 
 SETTINGS = settings(

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import mlgrad
-import mlgrad.numpy as mnp
 import numpy as np
 import pytest
 import scipy.optimize
+
+import mlgrad
+import mlgrad.numpy as mnp
 from mlgrad import Tape, grad, jit, jvp, stop_gradient, value_and_grad, vjp, vmap
 
 X = np.array([0.3, 1.2, 2.0])

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import mlgrad
 import numpy as np
 import pytest
+
+import mlgrad
 from mlgrad import _core, grad, jit, jvp, value_and_grad, vjp, vmap
 
 
