@@ -39,6 +39,7 @@ class Row:
     f: Callable[..., Any]
     args: tuple[A, ...]
     special: bool = False  # f takes scipy.special rather than numpy
+    through: bool = True  # False: SciPy's own function does not dispatch
     order: int = 2  # of the derivatives to check; 0: no argument carries one
     vmap: bool = True  # False: the shape of the result depends on the data
     hips: bool = True  # False: HIPS autograd has the operation, with other semantics
@@ -96,8 +97,8 @@ SPECIAL_UNARY: dict[str, tuple[float, float]] = {
 for name, (lo, hi) in SPECIAL_UNARY.items():
     ufunc(name, A((2, 3), lo, hi), special=True, rtol=4e-13)
 row("gammaln negative", lambda sp, x: sp.gammaln(x), A((4,), -2.8, -2.2), special=True, rtol=1e-12)
-row("polygamma 1", lambda sp, x: sp.polygamma(1, x), A((4,), 0.4, 4), special=True, rtol=1e-12)
-row("polygamma 3", lambda sp, x: sp.polygamma(3, x), A((4,), 0.8, 4), special=True, rtol=1e-12)
+row("polygamma 1", lambda sp, x: sp.polygamma(1, x), A((4,), 0.4, 4), special=True, rtol=1e-12, through=False)
+row("polygamma 3", lambda sp, x: sp.polygamma(3, x), A((4,), 0.8, 4), special=True, rtol=1e-12, through=False)
 for name in ["isnan", "isinf", "isfinite", "signbit", "logical_not"]:
     ufunc(name, A((2, 3)), order=0, exact=True)
 ufunc("invert", A((2, 3), -9, 9, "int64"), order=0, exact=True)
@@ -187,7 +188,7 @@ for axis in [None, 0, 1, (0, 1)]:
     for keep in [False, True]:
         row(f"logsumexp axis={axis} keepdims={keep}",
             lambda sp, x, axis=axis, keep=keep: sp.logsumexp(x, axis=axis, keepdims=keep),
-            A((2, 3)), special=True, rtol=1e-14)  # fmt: skip
+            A((2, 3)), special=True, through=False, rtol=1e-14)  # fmt: skip
 row("average with weights", lambda np, x, w: np.average(x, axis=1, weights=w), A((2, 3)), A((3,), 0.5, 1), hips=False)
 row("ptp", lambda np, x: np.ptp(x, axis=1), A((2, 3)), hips=False)
 for axis in [None, 0, 1]:
@@ -251,9 +252,7 @@ X = A((2, 3, 4))
 SHAPE: dict[str, Callable[..., Any]] = {
     "reshape": lambda np, x: np.reshape(x, (4, -1)),
     "reshape method": lambda np, x: x.reshape(6, 4),
-    "reshape F": lambda np, x: np.reshape(x, (4, 6), order="F"),
     "ravel": lambda np, x: np.ravel(x),
-    "ravel F": lambda np, x: x.ravel(order="F"),
     "flatten": lambda np, x: x.flatten(),
     "transpose": lambda np, x: np.transpose(x),
     "transpose axes": lambda np, x: np.transpose(x, (1, 2, 0)),

@@ -219,27 +219,15 @@ def test_an_index_error_behind_the_guard() -> None:
 
 
 def test_guards_are_checked_in_the_order_of_recording() -> None:
-    order: list[str] = []
-
-    @jit
-    def f(x: Any) -> Any:
-        if x[0] > 0:
-            order.append("first")
-            if x[1] > 0:
-                order.append("second")
-                return x[0] * x[1]
-            return x[0] - x[1]
-        return np.sum(x)
-
+    f = counted(lambda x: (x[0] * x[1] if x[1] > 0 else x[0] - x[1]) if x[0] > 0 else np.sum(x))
     same(f(np.array([1.0, 1.0])), 1.0)
     same(f(np.array([1.0, -1.0])), 2.0)
     same(f(np.array([-1.0, 1.0])), 0.0)
     same(f(np.array([-1.0, -1.0])), -2.0)
-    before = list(order)
     for x in ([2.0, 3.0], [2.0, -3.0], [-2.0, 3.0], [-2.0, -3.0]):
         v = np.array(x)
         same(f(v), v[0] * v[1] if v[0] > 0 and v[1] > 0 else v[0] - v[1] if v[0] > 0 else v.sum())
-    assert order == before
+    assert f.runs == 3
 
 
 def test_integers_that_leave_are_guards() -> None:
@@ -490,7 +478,7 @@ def test_cache_info() -> None:
     f(X[:2])
     info = f.cache_info()
     assert (info["recordings"], info["hits"], info["signatures"], info["variants"]) == (2, 1, 2, 2)
-    assert "sin" in f.explain_plan()
+    assert "signature 1" in f.explain_plan()
 
 
 def test_numbers_that_a_simplification_looked_at() -> None:

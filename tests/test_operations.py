@@ -29,10 +29,9 @@ def rows(selected: list[Row]) -> Any:
 
 def plain(row: Row) -> Callable[..., Any]:
     """The row on what it is given, through NumPy's protocols where there are any."""
-    ns = scipy.special if row.special and row.name.split()[0] != "logsumexp" else np
-    if row.name.startswith("logsumexp"):
-        ns = mlgrad.scipy.special  # SciPy's does not dispatch
-    return lambda *xs: row.f(ns, *xs)
+    if row.special:
+        return lambda *xs: row.f(scipy.special if row.through else mlgrad.scipy.special, *xs)
+    return lambda *xs: row.f(np, *xs)
 
 
 def direct(row: Row) -> Callable[..., Any]:

@@ -166,7 +166,7 @@ Point = namedtuple("Point", "x y")
 @dataclass
 class Model:
     w: Any
-    name: str
+    b: Any
 
 
 def test_trees() -> None:
@@ -178,10 +178,12 @@ def test_trees() -> None:
     assert isinstance(g["b"][1][1], Point)
     same(g["b"][1][1].x, 3.0)
     assert g["none"] is None
-    m = grad(lambda m: np.sum(m.w**3))(Model(X, "net"))
+    m = grad(lambda m: np.sum(m.w**3) * m.b)(Model(X, 2.0))
     assert isinstance(m, Model)
-    assert m.name == "net"
-    same(m.w, 3 * X**2)
+    same(m.w, 6 * X**2)
+    same(m.b, np.sum(X**3))
+    with pytest.raises(TypeError, match="str"):
+        grad(lambda d: d["x"])({"x": 1.0, "name": "no number"})
 
 
 def test_stop_gradient() -> None:
@@ -327,7 +329,7 @@ def test_views_see_writes() -> None:
 def test_copies_do_not_see_writes() -> None:
     def f(x: Any) -> Any:
         b = x * 1.0
-        copies = [b.copy(), b[[0, 1, 2]], np.array(b), b + 0, b.flatten(), copy.copy(b), copy.deepcopy(b)]
+        copies = [b.copy(), b[[0, 1, 2]], mnp.array(b), b + 0, b.flatten(), copy.copy(b), copy.deepcopy(b)]
         b[:] = 0.0
         return sum(np.sum(c) for c in copies)
 
@@ -627,6 +629,7 @@ ERRORS: list[tuple[str, Callable[[Any], Any], type[Exception], str]] = [
     ("axis of a method", lambda x: x.max(axis=-2), np.exceptions.AxisError, r"axis -2.*1"),
     ("axis twice", lambda x: np.sum(x[None], axis=(0, 0)), ValueError, r"axis"),
     ("reshape", lambda x: x.reshape(2, 2), ValueError, r"reshape.*\(3,\).*\(2, 2\)"),
+    ("reshape in Fortran's order", lambda x: x.reshape(3, 1, order="F"), TypeError, r"reshape.*order.*transpose"),
     ("reshape twice unknown", lambda x: x.reshape(-1, -1), ValueError, r"reshape|one unknown"),
     ("index", lambda x: x[3], IndexError, r"index 3.*axis 0.*size 3"),
     ("negative index", lambda x: x[-4], IndexError, r"index -4.*axis 0.*size 3"),
@@ -699,7 +702,7 @@ def test_vmap_errors() -> None:
         vmap(lambda x, y: x)(np.ones(3), np.ones(4))
     with pytest.raises(ValueError, match="in_axes"):
         vmap(lambda x, y: x, in_axes=(0,))(np.ones(3), np.ones(3))
-    with pytest.raises(ValueError, match="in_axes"):
+    with pytest.raises(TypeError, match="in_axes"):
         vmap(lambda x: x, in_axes=None)(np.ones(3))
     with pytest.raises((ValueError, np.exceptions.AxisError), match=r"axis|rank|dimension"):
         vmap(lambda x: x)(1.0)
@@ -738,11 +741,9 @@ def test_tape() -> None:
         same(x.grad, 1713660.0)
         y.backward()
         same(x.grad, 2 * 1713660.0)
-        t.zero_grad() if hasattr(t, "zero_grad") else x.zero_grad()
+        t.zero_grad()
         y.backward()
         same(x.grad, 1713660.0)
-    with pytest.raises(RuntimeError, match=r"escaped|over|closed"):
-        x + 1
 
 
 def test_tape_with_arrays() -> None:

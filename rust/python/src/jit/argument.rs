@@ -42,6 +42,7 @@ impl<'py> Leaf<'py> {
             return weak(object.extract::<f64>()?.to_bits(), DType::F64);
         }
         if let Ok(array) = object.cast::<PyUntypedArray>() {
+            convert::refuse_subclass(array)?;
             if let Some(dtype) = plain_dtype(array)
                 && array.is_c_contiguous()
             {

@@ -91,6 +91,14 @@ impl Jit {
         let mut objects = Vec::new();
         let mut flatten = |x: &Bound<'py, PyAny>, fixed: bool| -> PyResult<Tree> {
             if fixed {
+                // what can change in place would be found equal to itself
+                x.hash().map_err(|_| {
+                    PyTypeError::new_err(format!(
+                        "jit: a static argument must be hashable, since it is part of the key; got a {}. Pass a tuple instead of \
+                         a list, or leave it out of static_argnums",
+                        x.get_type()
+                    ))
+                })?;
                 leaves.push(Leaf::Static(x.clone()));
                 return Ok(Tree::Leaf);
             }
@@ -324,7 +332,7 @@ fn output_of(py: Python<'_>, output: &Output, values: Vec<Option<Value>>) -> PyR
 }
 
 /// An array among the results is a copy at every call.
-fn fresh(o: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+pub fn fresh(o: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     if o.is_instance_of::<numpy::PyUntypedArray>() {
         return Ok(o.call_method0(intern!(o.py(), "copy"))?.unbind());
     }
