@@ -43,7 +43,9 @@ fn processor_time() -> u64 {
 
 /// The best of several timings of a run, in nanoseconds.
 fn best(processor: bool, mut f: impl FnMut()) -> f64 {
-    let clock = || if processor { processor_time() } else { std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos() as u64) };
+    let clock = || {
+        if processor { processor_time() } else { std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos() as u64) }
+    };
     f();
     let start = Instant::now();
     f();
@@ -170,8 +172,12 @@ fn mlp(batch: usize, width: usize) {
         let p = t.param(array(r * c, |i| (i as f64 * 0.37).sin() * 0.1), [r, c].as_slice().into(), DType::F64).unwrap();
         t.alias(p).unwrap()
     };
-    let (x, w1, w2, w3) =
-        (matrix(&mut t, batch, width), matrix(&mut t, width, width), matrix(&mut t, width, width), matrix(&mut t, width, 10));
+    let (x, w1, w2, w3) = (
+        matrix(&mut t, batch, width),
+        matrix(&mut t, width, width),
+        matrix(&mut t, width, width),
+        matrix(&mut t, width, 10),
+    );
     let b = t.param(array(width, |i| i as f64 * 1e-3), [width].as_slice().into(), DType::F64).unwrap();
     let b = t.alias(b).unwrap();
     let mut h = x;
@@ -187,7 +193,12 @@ fn mlp(batch: usize, width: usize) {
     let g = gradient(&mut t, y, &[w1, w2, w3, b]);
     let gemm = 2.0 * (batch * width * width * 5 + batch * width * 10 * 3) as f64;
     println!("GEMM alone at 90 GFLOP/s a thread: {:.0} ns", gemm / 90.0);
-    report(&format!("value and gradient of a network, batch {batch}, width {width}"), &t, &[&[y], g.as_slice()].concat(), batch);
+    report(
+        &format!("value and gradient of a network, batch {batch}, width {width}"),
+        &t,
+        &[&[y], g.as_slice()].concat(),
+        batch,
+    );
 }
 
 fn main() {

@@ -153,7 +153,12 @@ impl Call {
     }
 
     /// Runs `f` on ranges of outer rows and their parts of the result, on several threads where it pays.
-    fn by_rows(&self, outer: usize, dst: &mut [u8], f: &(dyn Fn(Range<usize>, &mut [u8]) -> Result<()> + Sync)) -> Result<()> {
+    fn by_rows(
+        &self,
+        outer: usize,
+        dst: &mut [u8],
+        f: &(dyn Fn(Range<usize>, &mut [u8]) -> Result<()> + Sync),
+    ) -> Result<()> {
         if outer == 0 || dst.is_empty() {
             return Ok(());
         }
