@@ -96,9 +96,7 @@ fn main() -> Result<()> {
         }
         let rows_index = rows_index.as_slice::<u8>();
         show("gather of rows", n, || gather::gather(src, side, side * 8, rows_index, dst))?;
-        show("scatter_add of rows", n, || {
-            gather::scatter_add(DType::F64, rows_index, src, side, side, dst, 0..side)
-        })?;
+        show("scatter_add of rows", n, || gather::scatter_add(DType::F64, rows_index, src, side, side, dst, 0..side))?;
         let mask: Vec<u8> = x.as_slice::<f64>().iter().map(|v| (*v < 0.3) as u8).collect();
         let found = nonzero::count(&mask);
         show("count of a mask", n, || (nonzero::count(&mask) == found).then_some(()).ok_or(Error::Interrupted))?;

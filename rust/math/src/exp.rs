@@ -78,14 +78,14 @@ pub(super) fn exp_dd<V: Simd>(x: V, xl: V) -> (V, V, V) {
 
 #[inline(always)]
 pub(super) fn expm1<V: Simd>(x: V) -> V {
-    let a = x.clamp(-50.0, V::Elem::EXPM1_MAX);
-    // The last sixteenth below overflow would round up to it.
-    let shifted = sixteenths(a).0.min(V::c(V::Elem::MAGIC + 16.0 * (V::Elem::BIAS + 1) as f64 - 1.0));
-    let (r, q) = exp_near_one(a, (shifted, shifted - V::c(V::Elem::MAGIC)));
+    let a = x.clamp(-50.0, V::Elem::EXPM1_EDGE);
+    let (shifted, n) = sixteenths(a);
+    let (r, q) = exp_near_one(a, (shifted, n));
     let h = power(shifted);
     let (d, e) = two_sum(h, V::c(-1.0));
     let y = d + h.mla(r, h.mla(q, e));
-    let y = V::select(x.gt(V::c(V::Elem::EXPM1_MAX)), V::c(f64::INFINITY), y);
+    let large = x.gt(V::c(V::Elem::EXPM1_EDGE));
+    let y = if V::any(large) { V::select(large, exp(x), y) } else { y };
     y.copysign(x)
 }
 

@@ -8,8 +8,8 @@ pub(super) trait Constants: Sized + 'static {
     /// Where e^x has long overflowed and underflowed to 0.
     const EXP_MAX: f64;
     const EXP_MIN: f64;
-    /// The largest x with finite e^x, rounded.
-    const EXPM1_MAX: f64;
+    /// Beyond it e^x - 1 is e^x, and up to it 2^(n/16) does not overflow.
+    const EXPM1_EDGE: f64;
     /// ln 2 / 16 in two parts: products of the first with the n that occur, taken from x, are exact.
     const LN2_16: (f64, f64);
     /// 2^(j/16), by how much of itself it is short, and its bits less j times the bit of 1/16 in the exponent's field.
@@ -31,7 +31,7 @@ pub(super) trait Constants: Sized + 'static {
 impl Constants for f64 {
     const EXP_MAX: f64 = 720.0;
     const EXP_MIN: f64 = -760.0;
-    const EXPM1_MAX: f64 = 709.782_712_893_384;
+    const EXPM1_EDGE: f64 = 709.0;
     const LN2_16: (f64, f64) = (t::LN2_16_HI, t::LN2_16_LO);
     const EXP2: &'static [f64; 16] = &t::EXP2;
     const EXP2_REST: &'static [f64; 16] = &t::EXP2_REST;
@@ -53,7 +53,7 @@ impl Constants for f64 {
 impl Constants for f32 {
     const EXP_MAX: f64 = 95.0;
     const EXP_MIN: f64 = -110.0;
-    const EXPM1_MAX: f64 = 88.722_831_7;
+    const EXPM1_EDGE: f64 = 88.0;
     const LN2_16: (f64, f64) = (t::LN2_16_HI_F32, t::LN2_16_LO_F32);
     const EXP2: &'static [f32; 16] = &t::EXP2_F32;
     const EXP2_REST: &'static [f32; 16] = &t::EXP2_REST_F32;
