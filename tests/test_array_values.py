@@ -63,7 +63,7 @@ def test_shifts() -> None:
 
 
 def test_unary_operators() -> None:
-    check(lambda a: (-a, +a, abs(a), round(a, 2)), V)
+    check(lambda a: (-a, +a, abs(a), a.round(2)), V)
     check(lambda a: (-a, +a, abs(a), ~a), I)
     check(lambda a: ~a, B)
 
