@@ -326,6 +326,21 @@ def test_views_see_writes() -> None:
     same(grad(f)(X), [222, 222, 0])
 
 
+def test_a_diagonal_is_a_view_that_is_not_written_to() -> None:
+    def f(x: Any) -> Any:
+        b = x * 1.0
+        d, e = np.diagonal(b), np.diag(b, 1)
+        b[1] = 7.0
+        b[0, 1] *= 2.0
+        with pytest.raises(ValueError, match="read-only"):
+            d[0] = 1.0
+        return np.concatenate([d, e])
+
+    x = np.arange(1.0, 10).reshape(3, 3)
+    same(vjp(f, x)[0], f(x))
+    same(grad(lambda x: np.sum(f(x)))(x), [[1, 2, 0], [0, 0, 0], [0, 0, 1]])
+
+
 def test_copies_do_not_see_writes() -> None:
     def f(x: Any) -> Any:
         b = x * 1.0
