@@ -2,7 +2,7 @@
 #   make demo    build, install into .venv, train on real data
 #   make test    the same, and every test
 #   make lint    formatters, linters, type checkers
-#   make bench   mlgrad beside its peers
+#   make bench   mlgrad beside its peers (BENCH_ARGS=--quick for a short run)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +14,8 @@ export PYO3_BUILD_EXTENSION_MODULE := 1
 export PYO3_PYTHON := $(abspath $(BIN)/python)
 
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
-PY := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
+PY := $(shell find python tests examples -name '*.py' -o -name '*.pyi' -o -name py.typed)
+PAGES := $(wildcard *.md docs/*.md)
 CHECKED := python tests examples benches
 
 .PHONY: demo test lint bench format clean
@@ -45,7 +46,7 @@ clean:
 	rm -rf $(VENV) target python/mlgrad/_core.*.so
 
 $(STAMPS)/venv:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mlgrad needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -c 'import sys; sys.exit("mlgrad needs Python 3.11 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 
@@ -58,46 +59,10 @@ $(STAMPS)/demo $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/bench: $(STAMPS)/%: $(STA
 	$(PIP) install --editable '.[$(EXTRAS_$*)]'
 	@touch $@
 
-$(STAMPS)/rust-tested $(STAMPS)/python-tested
-	@echo "all tests passed"
-
-bench: $(STAMPS)/bench
-	$(BIN)/python benches/run.py $(BENCH_ARGS)
-
-lint: $(STAMPS)/lint
-	cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets --locked -- -D warnings
-	$(BIN)/ruff check $(CHECKED)
-	$(BIN)/ruff format --check $(CHECKED)
-	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest mlgrad._core --mypy-config-file pyproject.toml
-
-format: $(STAMPS)/lint
-	cargo fmt --all
-	$(BIN)/ruff check --fix $(CHECKED)
-	$(BIN)/ruff format $(CHECKED)
-
-clean:
-	rm -rf $(VENV) target python/mlgrad/_core.*.so
-
-$(STAMPS)/venv:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mlgrad needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
-	@mkdir -p $(STAMPS) && touch $@
-
-# pip builds the extension in release mode, inside this tree, and links the package from where it lies.
-$(STAMPS)/installed: $(STAMPS)/venv pyproject.toml $(RUST)
-	$(PIP) install --editable .
-	@touch $@
-
-$(STAMPS)/demo $(STAMPS)/lint $(STAMPS)/bench: $(STAMPS)/%: $(STAMPS)/installed
-	$(PIP) install $$($(BIN)/python tools/extra.py $*)
-	@touch $@
-
 $(STAMPS)/rust-tested: $(STAMPS)/venv $(RUST)
 	cargo test --release --locked --workspace --exclude mlgrad-python
 	@touch $@
 
-$(STAMPS)/python-tested: $(STAMPS)/test $(PY) $(wildcard tests/*.py examples/*.py *.md docs/*.md)
+$(STAMPS)/python-tested: $(STAMPS)/test $(PY) $(PAGES)
 	$(BIN)/python -m pytest --doctest-modules python/mlgrad tests
 	@touch $@

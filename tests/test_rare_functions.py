@@ -20,9 +20,9 @@ CASES = {
     "average_weights": (lambda a, w: np.average(a, axis=0, weights=w), M, np.abs(W) + 1),
     "average_returned": (lambda a: np.average(a, axis=1, weights=np.arange(1.0, 6.0), returned=True), M),
     "cov": (lambda a: np.cov(a), M),
-    "cov_two": (lambda a, b: np.cov(a, b, ddof=0), V, V[::-1] ** 2),
     "cov_columns": (lambda a: np.cov(a, rowvar=False), M),
     "corrcoef": (lambda a: np.corrcoef(a), M),
+    "corrcoef_two": (lambda a, b: np.corrcoef(a, b), V, V[::-1] ** 2),
     "quantile": (lambda a: np.quantile(a, [0.1, 0.5, 0.77], axis=1), M),
     "quantile_all": (lambda a: np.quantile(a, 0.25), M),
     "quantile_axes": (lambda a: np.quantile(a, 0.3, axis=(0, 2), keepdims=True), C),
@@ -82,6 +82,22 @@ CASES = {
     "meshgrid_ij": (lambda a, b: np.meshgrid(a, b, indexing="ij", sparse=True), V, W),
     "apply_along_axis": (lambda a: np.apply_along_axis(lambda v: v[:2] * v[2], 1, a), C),
     "piecewise": (lambda x: np.piecewise(x, [x < 0, x >= 1], [lambda x: -x, 3.0, lambda x: x**2]), V),
+}
+
+
+def written(write):
+    def f(a, v):
+        a = a * 1.0
+        write(a, v)
+        return a
+
+    return f
+
+
+CASES |= {
+    "copyto": (written(lambda a, v: np.copyto(a, v, where=np.arange(5) > 1)), M, W[:, None]),
+    "fill_diagonal": (written(np.fill_diagonal), M, W),
+    "put_along_axis": (written(lambda a, v: np.put_along_axis(a, np.array([[1], [0], [4], [2]]), v, 1)), M, W[:, None]),
 }
 
 

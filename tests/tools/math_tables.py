@@ -1,15 +1,16 @@
-"""Writes rust/core/src/math/tables.rs: coefficients and tables of the SIMD elementary functions.
+"""Writes rust/math/src/tables.rs: coefficients and tables of the SIMD elementary functions.
 
 Needs mpmath. Run from anywhere: python tests/tools/math_tables.py
 """
 
+import struct
 from pathlib import Path
 
 from mpmath import mp, mpf
 
 mp.prec = 400
 
-OUT = Path(__file__).resolve().parents[2] / "rust/core/src/math/tables.rs"
+OUT = Path(__file__).resolve().parents[2] / "rust/math/src/tables.rs"
 lines: list[str] = []
 
 
@@ -85,13 +86,20 @@ def polynomial(name, f, lo, hi, n, doc, weight=lambda x: 1):
 
 
 def exponentials():
-    emit("EXP2_HI", [pair(mpf(2) ** (mpf(j) / 16))[0] for j in range(16)], "2^(j/16), and")
-    emit("EXP2_LO", [pair(mpf(2) ** (mpf(j) / 16))[1] for j in range(16)], "what is missing from it.")
+    root = [pair(mpf(2) ** (mpf(j) / 16))[0] for j in range(16)]
+    emit("EXP2", root, "2^(j/16), and")
+    emit(
+        "EXP2_REST", [mpf(2) ** (mpf(j) / 16) / r - 1 for j, r in enumerate(root)], "by how much of itself it is short."
+    )
+    shifted = [
+        struct.unpack("<d", struct.pack("<q", struct.unpack("<q", struct.pack("<d", r))[0] - (j << 48)))[0]
+        for j, r in enumerate(root)
+    ]
+    emit("EXP2_SHIFTED", shifted, "2^(j/16) with its bits less j · 2^48: adding n · 2^48 to them gives 2^(n/16).")
     step = mp.log(2) / 16
     hi = chop(step, 42)
-    emit("LN2_16_HI", double(hi), "ln 2 / 16 in three parts; products of the first with n up to 2^15 are exact.")
-    emit("LN2_16_MID", double(step - hi), "The second part.")
-    emit("LN2_16_LO", double(step - hi - double(step - hi)), "The third part.")
+    emit("LN2_16_HI", double(hi), "ln 2 / 16 to a multiple of 2^-42, and")
+    emit("LN2_16_LO", double(step - hi), "what is missing from it.")
     emit("INV_LN2_16", double(1 / step), "16 / ln 2.")
     b = step / 2 * mpf("1.01")
     polynomial(
@@ -132,7 +140,7 @@ def logarithms():
         hi, lo = pair(base)
         emit(f"INV_{name}_HI", hi, "A reciprocal logarithm, and")
         emit(f"INV_{name}_LO", lo, "what is missing from it.")
-    f = lambda z: (mp.log1p(z) - z + z**2 / 2) / z**3  # noqa: E731
+    f = lambda z: (mp.log1p(z) - z + z**2 / 2) / z**3
     polynomial("LOG_POLY", f, -0.03126, 0.06251, 9, "(ln(1+z) - z + z²/2) / z³.", lambda z: z**2)
     polynomial(
         "LOG_TAIL",
@@ -149,26 +157,50 @@ def logarithms():
 def trigonometry():
     half_pi = mp.pi / 2
     p1 = double(half_pi)
-    p2 = double(half_pi - p1)
+    p2 = double(chop(half_pi - p1, 86))
     p3 = double(half_pi - p1 - p2)
     emit("PIO2_1", p1, "π/2 in three parts.")
-    emit("PIO2_2", p2, "The second part.")
+    emit("PIO2_2", p2, "The second part, of 33 bits.")
     emit("PIO2_3", p3, "The third part.")
+    emit("PIO2_REST", double(half_pi - p1), "The second and third part together.")
     emit("TWO_OVER_PI", double(1 / half_pi), "2/π.")
     b = (half_pi / 2 * mpf("1.001")) ** 2
     root = mp.sqrt
     polynomial(
-        "SIN_POLY", lambda t: (mp.sin(root(t)) - root(t)) / (t * root(t)), 0, b, 6, "(sin r - r) / r³ in r².", lambda t: t
+        "SIN_POLY",
+        lambda t: (mp.sin(root(t)) - root(t)) / (t * root(t)),
+        0,
+        b,
+        6,
+        "(sin r - r) / r³ in r².",
+        lambda t: t,
     )
     polynomial(
-        "COS_POLY", lambda t: (mp.cos(root(t)) - 1 + t / 2) / t**2, 0, b, 6, "(cos r - 1 + r²/2) / r⁴ in r².", lambda t: t**2
+        "COS_POLY",
+        lambda t: (mp.cos(root(t)) - 1 + t / 2) / t**2,
+        0,
+        b,
+        6,
+        "(cos r - 1 + r²/2) / r⁴ in r².",
+        lambda t: t**2,
     )
     b = mpf(7) / 16 * mpf("1.001")
     polynomial(
-        "ATAN_POLY", lambda t: (mp.atan(root(t)) - root(t)) / (t * root(t)), 0, b**2, 12, "(atan r - r) / r³ in r².", lambda t: t
+        "ATAN_POLY",
+        lambda t: (mp.atan(root(t)) - root(t)) / (t * root(t)),
+        0,
+        b**2,
+        12,
+        "(atan r - r) / r³ in r².",
+        lambda t: t,
     )
     polynomial(
-        "ASIN_POLY", lambda t: (mp.asin(root(t)) - root(t)) / (t * root(t)), 0, mpf("0.2503"), 13, "(asin r - r) / r³ in r².",
+        "ASIN_POLY",
+        lambda t: (mp.asin(root(t)) - root(t)) / (t * root(t)),
+        0,
+        mpf("0.2503"),
+        13,
+        "(asin r - r) / r³ in r².",
         lambda t: t,
     )
     for name, value in (("ATAN_HALF", mp.atan(0.5)), ("ATAN_ONE", mp.pi / 4), ("ATAN_3_HALVES", mp.atan(1.5))):
@@ -195,15 +227,14 @@ def erf_pieces():
     """erf around j·25/64, j = 0…15: rows c0, its rest, c1, its rest, c2, …"""
     width = mpf(25) / 64
     n = 14
-    columns, worst = [], -1000.0
+    columns = []
     for j in range(16):
         c = j * width
         if j == 0:
             odd = interpolate(lambda t: mp.erf(mp.sqrt(t)) / mp.sqrt(t), 0, (width / 2) ** 2, n // 2)
             p = [odd[k // 2] if k % 2 else mpf(0) for k in range(n)]
         else:
-            p = interpolate(lambda h: mp.erf(c + h), -width / 2, width / 2, n)
-            worst = max(worst, error(lambda h: mp.erf(c + h), p[:1] + p[1:], -width / 2, width / 2, lambda h: 1))
+            p = interpolate(lambda h, c=c: mp.erf(c + h), -width / 2, width / 2, n)
         columns.append([*pair(p[0]), *pair(p[1]), *p[2:]])
     rows = [[column[i] for column in columns] for i in range(n + 2)]
     emit_pieces("ERF_PIECES", rows, "erf around j·25/64: c0, its rest, c1, its rest, c2, ….")
@@ -220,7 +251,7 @@ def erfc_pieces():
     columns = [[0.0] * (n + 1)]
     for j in range(1, 16):
         c = mpf(j + 1) / 16
-        p = interpolate(lambda h: g(c + h), -mpf(1) / 32, mpf(1) / 32, n)
+        p = interpolate(lambda h, c=c: g(c + h), -mpf(1) / 32, mpf(1) / 32, n)
         columns.append([*pair(p[0]), *p[1:]])
     rows = [[column[i] for column in columns] for i in range(n + 1)]
     emit_pieces("ERFCX_PIECES", rows, "e^(x²) erfc x around 4/(x+4) = (j+1)/16: c0, its rest, c1, c2, ….")
@@ -236,7 +267,7 @@ def erfc_pieces():
                 value = value * h + q
             value = p[0] + p[1] + h * value
             worst = max(worst, abs(value / g(c + h) - 1))
-    print("erfcx pieces: relative error 2^%.1f" % float(mp.log(worst, 2)))
+    print(f"erfcx pieces: relative error 2^{float(mp.log(worst, 2)):.1f}")
 
 
 exponentials()

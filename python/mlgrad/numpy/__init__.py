@@ -68,7 +68,7 @@ def array(object: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: in
     dtype : dtype, optional
         Of the result; by default as NumPy promotes what is in `object`.
     copy : bool or None
-        Whether to copy an array that has the dtype already. None and False give it back as it is.
+        Whether to copy an array that has the dtype already. None gives it back as it is.
     ndmin : int
         The least number of axes; missing ones are put in front.
 
@@ -95,10 +95,7 @@ def array(object: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: in
     else:
         out = _core.array(object, dtype)
     if out is None:
-        plain = np.array(
-            object, dtype=dtype, copy=copy if copy or isinstance(object, np.ndarray) else None, ndmin=ndmin
-        )
-        return _traced(plain)
+        return _traced(np.array(object, dtype=dtype, copy=copy, ndmin=ndmin))
     return np.reshape(out, (1,) * (ndmin - out.ndim) + out.shape) if out.ndim < ndmin else out
 
 

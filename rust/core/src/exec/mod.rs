@@ -3,8 +3,13 @@
 pub mod array;
 pub mod buffer;
 pub mod gemm;
-mod gemm_small;
+mod gemm_block;
 mod gemv;
 mod lanes;
 mod memory_limit;
+pub mod node;
 pub mod pool;
+pub mod region;
+pub mod run;
+pub mod straight;
+pub mod strided;

@@ -1,1 +1,158 @@
-//! (see ARCHITECTURE.md)
+//! From the pending part of a tape to code that runs again and again.
+//!
+//! [`extract`] cuts a [`Program`] out of a tape; [`plan_for`] looks it up by its structure, or plans it: identities and
+//! repetitions go (`simplify`), movement becomes views (`ir`), nodes become regions (`region`), and values get places
+//! (`lower`).
+
+mod cache;
+mod ir;
+mod kernel;
+mod lower;
+mod memory;
+mod program;
+mod region;
+mod simplify;
+pub mod view;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+pub use cache::{Stats, clear, plan_for, set_limits, stats};
+pub use program::{Extracted, Node, Program, extract, extract_exact};
+
+pub use crate::exec::run::Param;
+use crate::exec::run::{Code, Runner, Unit};
+use crate::tape::Value;
+use crate::{Error, Result};
+
+/// What planning may do. For tests: every choice gives the same results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// Drop identities and repetitions.
+    pub simplify: bool,
+    /// Let nodes share a region.
+    pub fuse: bool,
+    /// Arrays of up to so many elements (at most 1024) are straight code.
+    pub small: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { simplify: true, fuse: true, small: 1024 }
+    }
+}
+
+static OPTIONS: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Sets what plans made from now on do.
+pub fn set_options(o: Options) {
+    OPTIONS.store((o.small.min(1024) as u64) << 2 | u64::from(o.simplify) << 1 | u64::from(o.fuse), Relaxed);
+}
+
+pub fn options() -> Options {
+    match OPTIONS.load(Relaxed) {
+        u64::MAX => Options::default(),
+        x => Options { simplify: x & 2 != 0, fuse: x & 1 != 0, small: (x >> 2) as usize },
+    }
+}
+
+/// A program made ready to run, from several threads at a time if need be.
+pub struct Plan {
+    runner: Runner,
+    nodes: usize,
+    bytes: usize,
+}
+
+impl Plan {
+    pub fn new(program: Program, options: Options) -> Result<Plan> {
+        if program.nodes.len() >= u32::MAX as usize / 2 {
+            return Err(Error::Memory(format!(
+                "a program of {} nodes is too long; split the computation with jit or a loop primitive",
+                program.nodes.len()
+            )));
+        }
+        let nodes = program.nodes.len();
+        let scalars: Vec<bool> = program.outputs.iter().map(|&o| program.nodes[o as usize].shape.is_empty()).collect();
+        let program = if options.simplify { simplify::simplify(program) } else { program };
+        let ir = ir::build(&program)?;
+        let schedule = region::partition(&ir, options.small.min(1024), options.fuse);
+        let mut code = lower::lower(&ir, &schedule, options.small.min(1024))?;
+        for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {
+            slot.scalar = scalar;
+        }
+        let bytes = size_of::<Plan>() + code.bytes();
+        Ok(Plan { runner: Runner::new(code), nodes, bytes })
+    }
+
+    /// The outputs of the program, in its order, as fresh values (scalars for shape ()).
+    pub fn run(&self, params: &[Param<'_>]) -> Result<Vec<Value>> {
+        self.runner.run(params)
+    }
+
+    /// Values as parameters, by their place.
+    pub fn params_of<'a>(&self, values: &'a [Value]) -> Vec<Param<'a>> {
+        values.iter().zip(self.param_bytes()).map(|(v, bytes)| Param::of(v, bytes)).collect()
+    }
+
+    /// The length of each parameter in bytes.
+    pub fn param_bytes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.runner.code.params.iter().map(|slot| slot.bytes)
+    }
+
+    /// Whether a run is long enough for the interpreter to be let go.
+    pub fn is_long(&self) -> bool {
+        self.runner.code.nanoseconds > 20_000
+    }
+
+    /// Estimated time of a run.
+    pub fn nanoseconds(&self) -> usize {
+        self.runner.code.nanoseconds
+    }
+
+    /// The nodes of the program before simplification.
+    pub fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    /// The memory that one run needs besides its outputs.
+    pub fn arena_bytes(&self) -> usize {
+        self.runner.code.arena
+    }
+
+    /// Rough size, with one arena.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.runner.code.arena
+    }
+
+    fn code(&self) -> &Code {
+        &self.runner.code
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plan({} nodes, {} units)", self.nodes, self.code().units.len())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.code();
+        writeln!(
+            f,
+            "{} parameters, {} outputs, {} bytes of arena, about {} ns",
+            code.params.len(),
+            code.outputs.len(),
+            code.arena,
+            code.nanoseconds
+        )?;
+        for unit in &code.units {
+            match unit {
+                Unit::Steps(from, to) => writeln!(f, "straight code of {} steps", to - from)?,
+                Unit::Region(r) => writeln!(f, "{r}")?,
+                Unit::Call(c) => writeln!(f, "{c}")?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,390 @@
+//! Operations that are one call: products, gathers, scans, sorts, decompositions, windows.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use smallvec::SmallVec;
+
+use super::array::copy::Strided;
+use super::array::{Dims, argreduce, copy, elements, elements_mut, gather, nonzero, scan, sort};
+use super::buffer::Plain;
+use super::gemm::{self, Mat, Steps};
+use super::pool;
+use super::region::{Bases, Place};
+use crate::linalg::{self, Input, Output};
+use crate::ops::{Gather, Linalg, Op, Primitive, Scan, Sort, Window, Windowed};
+use crate::tape::{DType, Shape, shape};
+use crate::{Error, Result};
+
+#[derive(Debug)]
+pub struct Argument {
+    pub place: Place,
+    pub shape: Shape,
+    pub dtype: DType,
+    /// In elements, for operations that follow them; else C-contiguous.
+    pub strides: Option<SmallVec<[isize; 4]>>,
+}
+
+impl Argument {
+    fn size(&self) -> usize {
+        shape::size(&self.shape)
+    }
+
+    fn bytes(&self) -> usize {
+        self.size() * self.dtype.size()
+    }
+}
+
+#[derive(Debug)]
+pub struct Call {
+    pub op: Op,
+    pub arguments: SmallVec<[Argument; 3]>,
+    pub dst: Place,
+    pub shape: Shape,
+    pub dtype: DType,
+    /// The result lies where the first argument was, and already holds it.
+    pub stolen: bool,
+}
+
+/// Work below this is not shared with other threads, in nanoseconds.
+const PARALLEL: usize = 20_000;
+
+impl Call {
+    /// A rough estimate, for the decision to share the work.
+    pub fn nanoseconds(&self) -> usize {
+        let size = |k: usize| self.arguments.get(k).map_or(0, Argument::size);
+        let out = shape::size(&self.shape);
+        match &self.op {
+            Op::MatMul(_) => {
+                let k = self.arguments.first().and_then(|a| a.shape.last()).copied().unwrap_or(1);
+                50 + out.saturating_mul(k) / 25
+            }
+            Op::Sort(Sort::Argsort) => 50 + size(0).saturating_mul(60),
+            Op::Sort(Sort::Searchsorted { .. }) => 50 + size(1).saturating_mul(40),
+            Op::Linalg(_) => {
+                let n = self.arguments.first().and_then(|a| a.shape.last()).copied().unwrap_or(1);
+                200 + size(0).saturating_mul(n) / 4
+            }
+            Op::Gather(_) | Op::Scan(_) | Op::ArgReduce(_) | Op::Windowed(_) => 20 + out.max(size(0)).max(size(1)),
+            Op::Leaf(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Select(_)
+            | Op::Cast(_)
+            | Op::Movement(_)
+            | Op::Reduce(_) => 20 + out,
+        }
+    }
+
+    /// # Safety
+    /// The plan that this call belongs to has laid out memory for its arguments and its result, and `bases` is that memory.
+    pub unsafe fn run(&self, bases: Bases<'_>) -> Result<()> {
+        let argument = |k: usize| -> &[u8] {
+            let a = &self.arguments[k];
+            // SAFETY: the caller's; nobody writes to what a call reads, but for a stolen argument, which is not read here.
+            unsafe { std::slice::from_raw_parts(bases.at(a.place), a.bytes()) }
+        };
+        let out = shape::size(&self.shape) * self.dtype.size();
+        // SAFETY: the caller's; the result overlaps no argument but a stolen one.
+        let dst = unsafe { std::slice::from_raw_parts_mut(bases.at(self.dst), out) };
+        match &self.op {
+            // SAFETY: the caller's.
+            Op::MatMul(_) => unsafe { self.matmul(bases) },
+            Op::Gather(g) => self.gather(g, &argument, dst),
+            Op::Scan(s) => {
+                let (axis, reverse) = match *s {
+                    Scan::Cumsum { axis, reverse } | Scan::Recurrence { axis, reverse } => (axis as usize, reverse),
+                };
+                let dims = Dims::around(&self.shape, axis);
+                let dtype = self.dtype;
+                self.by_rows(dims.outer, dst, &|rows, dst| match s {
+                    Scan::Cumsum { .. } => scan::cumsum(dtype, argument(0), dims, reverse, dst, rows),
+                    Scan::Recurrence { .. } => {
+                        scan::recurrence(dtype, argument(0), argument(1), dims, reverse, dst, rows)
+                    }
+                })
+            }
+            Op::Sort(Sort::Argsort) => {
+                let n = self.shape.last().copied().unwrap_or(1);
+                let dtype = self.arguments[0].dtype;
+                let outer = if n == 0 { 0 } else { shape::size(&self.shape) / n };
+                self.by_rows(outer, dst, &|rows, dst| sort::argsort(dtype, argument(0), n, dst, rows))
+            }
+            Op::Sort(Sort::Searchsorted { right }) => {
+                let (dtype, n) = (self.arguments[0].dtype, self.arguments[1].size());
+                let item = dtype.size();
+                self.by_rows(n, dst, &|rows, dst| {
+                    let part = &argument(1)[rows.start * item..rows.end * item];
+                    sort::searchsorted(dtype, argument(0), part, *right, dst)
+                })
+            }
+            Op::ArgReduce(r) => {
+                let a = &self.arguments[0];
+                let dims = Dims::around(&a.shape, r.axis as usize);
+                self.by_rows(dims.outer, dst, &|rows, dst| {
+                    argreduce::arg_reduce(r.max, a.dtype, argument(0), dims, dst, rows)
+                })
+            }
+            Op::Windowed(Windowed::Update(w)) => {
+                if !self.stolen {
+                    dst.copy_from_slice(argument(0));
+                }
+                let item = self.dtype.size();
+                copy::write(item, argument(1), dst, &self.window(w, 1))
+            }
+            Op::Windowed(Windowed::Assemble(ws)) => self.assemble(ws, &argument, dst),
+            Op::Linalg(l) => self.linalg(l, &argument, dst),
+            Op::Leaf(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Select(_)
+            | Op::Cast(_)
+            | Op::Movement(_)
+            | Op::Windowed(Windowed::Slice(_))
+            | Op::Reduce(_) => Err(Error::Internal(format!("{} is no call", self.op.name()))),
+        }
+    }
+
+    fn window(&self, w: &Window, k: usize) -> Strided {
+        Strided::window(&self.shape, self.dtype.size(), &w.start, &w.step, &self.arguments[k].shape)
+    }
+
+    /// Runs `f` on ranges of outer rows and their parts of the result, on several threads where it pays.
+    fn by_rows(
+        &self,
+        outer: usize,
+        dst: &mut [u8],
+        f: &(dyn Fn(Range<usize>, &mut [u8]) -> Result<()> + Sync),
+    ) -> Result<()> {
+        if outer == 0 || dst.is_empty() {
+            return Ok(());
+        }
+        let row = dst.len() / outer;
+        if self.nanoseconds() < PARALLEL || pool::num_threads() == 1 || outer == 1 {
+            return f(0..outer, dst);
+        }
+        let tasks = outer.min(4 * pool::num_threads());
+        let base = pool::Shared::new(dst.as_mut_ptr());
+        let failed: Mutex<Option<Error>> = Mutex::new(None);
+        pool::parallel(tasks, &|t| {
+            let rows = t * outer / tasks..(t + 1) * outer / tasks;
+            // SAFETY: tasks have disjoint ranges of rows.
+            let part = unsafe { std::slice::from_raw_parts_mut(base.get().add(rows.start * row), rows.len() * row) };
+            if let Err(e) = f(rows, part) {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+
+    /// # Safety
+    /// As for `run`.
+    unsafe fn matmul(&self, bases: Bases<'_>) -> Result<()> {
+        let matrix = |k: usize| -> (Mat<u8>, SmallVec<[isize; 4]>) {
+            let a = &self.arguments[k];
+            let strides = a.strides.clone().unwrap_or_else(|| shape::strides(&a.shape));
+            let rank = strides.len();
+            let ptr = bases.at(a.place).cast_const();
+            (Mat::new(ptr, strides[rank - 2], strides[rank - 1]), strides[..rank - 2].into())
+        };
+        let ((a, a_batch), (b, b_batch)) = (matrix(0), matrix(1));
+        let rank = self.shape.len();
+        let lengths = &self.shape[..rank - 2];
+        let batch = shape::size(lengths);
+        let k = self.arguments[0].shape[rank - 1];
+        let shape = gemm::Shape { m: self.shape[rank - 2], n: self.shape[rank - 1], k };
+        let (x, y) = (offsets(lengths, &a_batch), offsets(lengths, &b_batch));
+        // SAFETY: the caller's.
+        unsafe { gemm::matmul(self.dtype, batch, shape, (a, x.steps()), (b, y.steps()), bases.at(self.dst), false) }
+    }
+
+    fn gather<'a>(&self, g: &Gather, argument: &(dyn Fn(usize) -> &'a [u8] + Sync), dst: &mut [u8]) -> Result<()> {
+        match *g {
+            Gather::Rows => {
+                let x = &self.arguments[0];
+                let count = x.shape[0];
+                let row = shape::size(&x.shape[1..]) * x.dtype.size();
+                let n = self.arguments[1].size();
+                self.by_rows(n, dst, &|rows, dst| {
+                    gather::gather(argument(0), count, row, &argument(1)[rows.start * 8..rows.end * 8], dst)
+                })
+            }
+            Gather::Add { rows: count } => {
+                let inner = shape::size(&self.shape[1..]);
+                // bytes of 0 are a zero of every dtype
+                dst.fill(0);
+                gather::scatter_add(self.dtype, argument(0), argument(1), inner, count, dst, 0..count)
+            }
+            Gather::Set => {
+                if !self.stolen {
+                    dst.copy_from_slice(argument(0));
+                }
+                let count = self.shape[0];
+                let row = shape::size(&self.shape[1..]) * self.dtype.size();
+                gather::scatter_set(argument(1), argument(2), row, count, dst, 0..count)
+            }
+            Gather::CheckIndex { size } => gather::check_index(argument(0), size, dst),
+            Gather::Nonzero { .. } => nonzero::positions(argument(0), dst),
+        }
+    }
+
+    /// Pieces that follow one another along the first axis and fill the result are copied; else zeros are added to.
+    fn assemble<'a>(&self, ws: &[Window], argument: &dyn Fn(usize) -> &'a [u8], dst: &mut [u8]) -> Result<()> {
+        let item = self.dtype.size();
+        if disjoint(ws, &self.arguments) {
+            let covered: usize = self.arguments.iter().map(Argument::size).sum();
+            if covered * item < dst.len() {
+                dst.fill(0);
+            }
+            for (k, w) in ws.iter().enumerate() {
+                copy::write(item, argument(k), dst, &self.window(w, k))?;
+            }
+            return Ok(());
+        }
+        dst.fill(0);
+        for (k, w) in ws.iter().enumerate() {
+            copy::add(self.dtype, argument(k), dst, &self.window(w, k))?;
+        }
+        Ok(())
+    }
+
+    fn linalg<'a>(&self, l: &Linalg, argument: &(dyn Fn(usize) -> &'a [u8] + Sync), dst: &mut [u8]) -> Result<()> {
+        match self.dtype {
+            DType::F64 => self.linalg_of::<f64>(l, argument, dst),
+            DType::F32 => self.linalg_of::<f32>(l, argument, dst),
+            other => Err(Error::Type(format!("{}: needs float32 or float64, got {other}", l.name()))),
+        }
+    }
+
+    /// One matrix after the other, or a share of them to each thread.
+    fn linalg_of<'a, T: linalg::Element + Plain>(
+        &self,
+        l: &Linalg,
+        argument: &(dyn Fn(usize) -> &'a [u8] + Sync),
+        dst: &mut [u8],
+    ) -> Result<()> {
+        let a = &self.arguments[0];
+        let rank = a.shape.len();
+        let (n, count) = (a.shape[rank - 1], shape::size(&a.shape[..rank - 2]));
+        let right = self.arguments.get(1).map_or(0, |b| b.shape[rank - 1]);
+        let each = if count == 0 { 0 } else { dst.len() / size_of::<T>() / count };
+        let one = |k: usize, len: usize, rows: &Range<usize>| {
+            let data = &elements::<T>(argument(k))?[rows.start * len..rows.end * len];
+            Ok(Input { data, len, step: len })
+        };
+        self.by_rows(count, dst, &|rows, dst| {
+            let out = Output { data: elements_mut::<T>(dst)?, len: each };
+            let a = one(0, n * n, &rows)?;
+            let many = rows.len();
+            match *l {
+                Linalg::Solve => linalg::batched(many, [a, one(1, n * right, &rows)?], [out], |[a, b], [x]| {
+                    linalg::solve(a, b, n, right, x)
+                }),
+                Linalg::TriangularSolve { lower, transpose } => {
+                    let t = linalg::Triangle { lower, transpose, unit_diagonal: false };
+                    linalg::batched(many, [a, one(1, n * right, &rows)?], [out], |[a, b], [x]| {
+                        linalg::triangular_solve(a, b, n, right, t, x)
+                    })
+                }
+                Linalg::Inv => linalg::batched(many, [a], [out], |[a], [x]| linalg::inv(a, n, x)),
+                Linalg::Cholesky => linalg::batched(many, [a], [out], |[a], [x]| linalg::cholesky(a, n, x)),
+                Linalg::Cofactor => linalg::batched(many, [a], [out], |[a], [x]| linalg::cofactor(a, n, x)),
+                Linalg::Det => linalg::batched(many, [a], [out], |[a], [x]| {
+                    x[0] = linalg::det(a, n)?;
+                    Ok(())
+                }),
+                Linalg::SignDet => linalg::batched(many, [a], [out], |[a], [x]| {
+                    x[0] = linalg::slogdet(a, n)?.0;
+                    Ok(())
+                }),
+                Linalg::LogDet => linalg::batched(many, [a], [out], |[a], [x]| {
+                    x[0] = linalg::slogdet(a, n)?.1;
+                    Ok(())
+                }),
+            }
+        })
+    }
+}
+
+/// Whether no two windows share an element. Sorted by the first axis that tells them apart; a few pieces only.
+fn disjoint(ws: &[Window], pieces: &[Argument]) -> bool {
+    if ws.len() == 1 {
+        // a step of 0 would write one element twice
+        return ws[0].step.iter().zip(&pieces[0].shape).all(|(&s, &n)| s != 0 || n <= 1);
+    }
+    // bounds along each axis
+    let span = |k: usize, axis: usize| {
+        let (start, step, n) = (ws[k].start[axis], ws[k].step[axis], pieces[k].shape[axis] as i64);
+        let end = start + (n - 1) * step;
+        (start.min(end), start.max(end))
+    };
+    let rank = ws.first().map_or(0, |w| w.start.len());
+    let regular = |k: usize| ws[k].step.iter().zip(&pieces[k].shape).all(|(&s, &n)| s != 0 || n <= 1);
+    if !(0..ws.len()).all(regular) {
+        return false;
+    }
+    (0..rank).any(|axis| {
+        let mut spans: Vec<(i64, i64)> =
+            (0..ws.len()).filter(|&k| pieces[k].size() > 0).map(|k| span(k, axis)).collect();
+        spans.sort_unstable();
+        spans.windows(2).all(|w| w[0].1 < w[1].0)
+    })
+}
+
+/// Where the matrices of a batch begin.
+enum Offsets {
+    Every(isize),
+    At(Vec<isize>),
+}
+
+impl Offsets {
+    fn steps(&self) -> Steps<'_> {
+        match self {
+            Offsets::Every(s) => Steps::Every(*s),
+            Offsets::At(list) => Steps::At(list),
+        }
+    }
+}
+
+fn offsets(lengths: &[usize], strides: &[isize]) -> Offsets {
+    // axes that follow each other are one
+    let mut joined: SmallVec<[(usize, isize); 4]> = SmallVec::new();
+    for (&d, &s) in lengths.iter().zip(strides) {
+        match joined.last_mut() {
+            _ if d == 1 => {}
+            Some((length, step)) if *step == s * d as isize => {
+                *length *= d;
+                *step = s;
+            }
+            _ => joined.push((d, s)),
+        }
+    }
+    match joined[..] {
+        [] => Offsets::Every(0),
+        [(_, step)] => Offsets::Every(step),
+        _ => {
+            let mut list = vec![0];
+            for &(d, s) in &joined {
+                list = list.iter().flat_map(|&o| (0..d).map(move |i| o + i as isize * s)).collect();
+            }
+            Offsets::At(list)
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.op.name())?;
+        for (k, a) in self.arguments.iter().enumerate() {
+            write!(f, "{}{}{}", if k == 0 { " " } else { ", " }, a.dtype, shape::show(&a.shape))?;
+        }
+        write!(f, " -> {}{}", self.dtype, shape::show(&self.shape))?;
+        if self.stolen { write!(f, " in place") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,361 @@
+//! Regions: elementwise programs over large arrays, run block by block, with reductions at their end.
+//!
+//! How an array is cut for a reduction depends on its shape alone: rows in leaves of 1024 elements, whose results are joined in
+//! the same way; leading axes in groups of rows. Threads take ranges of blocks, and never change a bit.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use super::buffer::{ALIGN, Buffer};
+use super::pool;
+use super::straight::put;
+use super::strided::Strided;
+use crate::math::Kernel;
+use crate::math::reduce::{AccumulateKernel, BLOCK, ReduceKernel};
+use crate::{Error, Result};
+
+/// A place in memory: a base (the arena, a parameter, an output) and bytes from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub base: u32,
+    pub offset: usize,
+}
+
+/// What a place is in this run.
+#[derive(Clone, Copy)]
+pub struct Bases<'a>(pub &'a [*mut u8]);
+
+// SAFETY: pointers are numbers; whoever follows them answers for it.
+unsafe impl Sync for Bases<'_> {}
+
+impl Bases<'_> {
+    pub fn at(&self, p: Place) -> *mut u8 {
+        self.0[p.base as usize].wrapping_add(p.offset)
+    }
+}
+
+/// An array that the blocks read or write in place.
+#[derive(Debug)]
+pub struct Mem {
+    pub place: Place,
+    /// Bytes an element; 0 for one number that serves every block.
+    pub step: usize,
+    /// The bytes from the place that may be read, where whole vectors may not be read past the end.
+    pub readable: Option<usize>,
+    pub written: bool,
+    /// A register that takes the place of the array in a block where it cannot be used directly.
+    pub spill: usize,
+}
+
+/// `ptrs[index] + offset`, where ptrs[0] are the registers and the others the arrays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operand {
+    pub index: u32,
+    pub offset: u32,
+}
+
+#[derive(Debug)]
+pub enum Instr {
+    Map { f: Kernel, dst: Operand, a: Operand, b: Operand, c: Operand },
+    Load { place: Place, view: Box<Strided>, dst: Operand },
+    Iota { dst: Operand },
+    Fold { fold: u32, src: Operand },
+}
+
+#[derive(Debug)]
+pub struct BlockFold {
+    pub block: ReduceKernel,
+    pub accumulate: AccumulateKernel,
+    pub init: u64,
+    pub size: usize,
+    pub leading: bool,
+    pub dst: Place,
+    /// Trailing: the results of the leaves, where a row has several. Leading: those of the groups after the first.
+    pub partial: Place,
+}
+
+#[derive(Debug)]
+pub struct Region {
+    pub n: usize,
+    pub row: usize,
+    /// Elements of a block where rows are longer than that.
+    pub piece: usize,
+    /// Rows of a block where they fit; else 0.
+    pub rows_a_block: usize,
+    /// Rows that are joined one after the other by leading reductions.
+    pub group: usize,
+    pub has_leading: bool,
+    pub registers: usize,
+    /// Where the registers are if there is one thread.
+    pub at: Place,
+    pub mems: Vec<Mem>,
+    pub prologue: Vec<Instr>,
+    pub body: Vec<Instr>,
+    pub folds: Vec<BlockFold>,
+    pub nanoseconds: usize,
+}
+
+/// Rows that a leading reduction joins one after the other: enough for a task, and few enough groups.
+pub fn group_rows(rows: usize, row: usize) -> usize {
+    let least =
+        if row > 1 << 14 { rows.div_ceil(8) } else { rows.div_ceil(64).max((1usize << 14).div_ceil(row.max(1))) };
+    least.clamp(1, rows.max(1))
+}
+
+/// Regions that take less run on the caller's thread alone.
+const PARALLEL: usize = 20_000;
+
+struct Block {
+    start: usize,
+    len: usize,
+    /// The first row and column.
+    row: usize,
+    column: usize,
+}
+
+impl Region {
+    fn rows(&self) -> usize {
+        self.n / self.row
+    }
+
+    fn blocks_a_group(&self) -> usize {
+        match self.rows_a_block {
+            0 => self.group * self.row.div_ceil(self.piece),
+            k => self.group.div_ceil(k),
+        }
+    }
+
+    fn block(&self, i: usize) -> Option<Block> {
+        let a_group = self.blocks_a_group();
+        let (group, i) = (i / a_group, i % a_group);
+        let first = group * self.group;
+        let end = (first + self.group).min(self.rows());
+        let (row, column, len) = match self.rows_a_block {
+            0 => {
+                let pieces = self.row.div_ceil(self.piece);
+                let column = i % pieces * self.piece;
+                (first + i / pieces, column, self.piece.min(self.row - column))
+            }
+            k => {
+                let row = first + i * k;
+                (row, 0, k.min(end.saturating_sub(row)) * self.row)
+            }
+        };
+        (row < end).then_some(Block { start: row * self.row + column, len, row, column })
+    }
+
+    /// # Safety
+    /// The plan that this region belongs to has laid out memory for it, and `bases` is that memory.
+    pub unsafe fn run(&self, bases: Bases<'_>) -> Result<()> {
+        let groups = self.rows().div_ceil(self.group);
+        let blocks = groups * self.blocks_a_group();
+        // a group is one task's: its rows go to one running result
+        let atom = if self.has_leading { self.blocks_a_group() } else { 1 };
+        let atoms = blocks / atom;
+        let failed = AtomicU8::new(0);
+        let threads = if self.nanoseconds < PARALLEL { 1 } else { pool::num_threads() };
+        if threads == 1 {
+            // SAFETY: the caller's; the arena has room for the registers of one thread.
+            unsafe { self.blocks(bases, bases.at(self.at), 0, blocks, &failed) };
+        } else {
+            let tasks = atoms.min(4 * threads);
+            pool::parallel(tasks, &|t| {
+                let (first, end) = (t * atoms / tasks * atom, (t + 1) * atoms / tasks * atom);
+                match Buffer::new(self.registers) {
+                    // SAFETY: the caller's; tasks write disjoint ranges.
+                    Ok(registers) => unsafe { self.blocks(bases, registers.as_mut_ptr(), first, end, &failed) },
+                    Err(_) => failed.store(2, Relaxed),
+                }
+            });
+        }
+        match failed.load(Relaxed) {
+            0 => {}
+            1 => return Err(Error::Interrupted),
+            _ => return Err(Error::Memory(format!("cannot allocate {} bytes for registers", self.registers))),
+        }
+        for f in &self.folds {
+            // SAFETY: the caller's; all tasks are done.
+            unsafe { self.join(f, bases, groups) };
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// As for `run`; nobody else runs the same blocks, or uses the registers.
+    unsafe fn blocks(&self, bases: Bases<'_>, registers: *mut u8, first: usize, end: usize, failed: &AtomicU8) {
+        let mut ptrs: Vec<*mut u8> = Vec::with_capacity(self.mems.len() + 1);
+        ptrs.push(registers);
+        ptrs.extend(self.mems.iter().map(|m| bases.at(m.place)));
+        let longest = if self.rows_a_block == 0 { self.piece } else { self.rows_a_block * self.row };
+        for instr in &self.prologue {
+            if let Instr::Load { place, view, dst } = instr {
+                // SAFETY: the register has room for a block, and the view repeats one number.
+                unsafe { view.load(bases.at(*place), 0, longest.min(self.n), at(&ptrs, *dst)) };
+            }
+        }
+        for i in first..end {
+            if i % 64 == 63 && pool::interrupted() {
+                failed.fetch_max(1, Relaxed);
+            }
+            if failed.load(Relaxed) != 0 {
+                return;
+            }
+            let Some(block) = self.block(i) else { continue };
+            let last = i + 1 == end;
+            let mut spilled = false;
+            for (m, p) in self.mems.iter().zip(&mut ptrs[1..]) {
+                if m.step == 0 {
+                    continue;
+                }
+                let from = block.start * m.step;
+                *p = bases.at(m.place).wrapping_add(from);
+                let bytes = block.len * m.step;
+                if bytes % ALIGN == 0 {
+                    continue;
+                }
+                if m.written {
+                    // whole vectors would run into what another thread writes, but for the end of the array
+                    if last && block.start + block.len != self.n {
+                        *p = registers.wrapping_add(m.spill);
+                        spilled = true;
+                    }
+                } else if m.readable.is_some_and(|end| from + bytes.next_multiple_of(ALIGN) > end) {
+                    let register = registers.wrapping_add(m.spill);
+                    // SAFETY: the block lies in the array, the register has room for it.
+                    unsafe { std::ptr::copy_nonoverlapping(*p, register, bytes) };
+                    *p = register;
+                }
+            }
+            for instr in &self.body {
+                // SAFETY: operands are registers of a whole block, or arrays whose vectors may be used as above.
+                unsafe {
+                    match instr {
+                        Instr::Map { f, dst, a, b, c } => {
+                            f(block.len, at(&ptrs, *dst), at(&ptrs, *a), at(&ptrs, *b), at(&ptrs, *c));
+                        }
+                        Instr::Load { place, view, dst } => {
+                            view.load(bases.at(*place), block.start, block.len, at(&ptrs, *dst));
+                        }
+                        Instr::Iota { dst } => {
+                            let dst = at(&ptrs, *dst).cast::<i64>();
+                            for k in 0..block.len {
+                                dst.add(k).write_unaligned((block.start + k) as i64);
+                            }
+                        }
+                        Instr::Fold { fold, src } => {
+                            self.fold(&self.folds[*fold as usize], bases, &block, at(&ptrs, *src));
+                        }
+                    }
+                }
+            }
+            if spilled {
+                for (m, p) in self.mems.iter().zip(&ptrs[1..]) {
+                    let register = registers.wrapping_add(m.spill);
+                    if m.written && m.step != 0 && *p == register {
+                        let to = bases.at(m.place).wrapping_add(block.start * m.step);
+                        // SAFETY: the block lies in the array, whose elements are this task's.
+                        unsafe { std::ptr::copy_nonoverlapping(register, to, block.len * m.step) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `run`; `src` is the block's input.
+    unsafe fn fold(&self, f: &BlockFold, bases: Bases<'_>, b: &Block, src: *const u8) {
+        let rows = if self.rows_a_block == 0 { 1 } else { b.len / self.row };
+        let len = b.len / rows;
+        // SAFETY: results have an element for each row (and leaf), or each column (and group).
+        unsafe {
+            if f.leading {
+                let group = b.row / self.group;
+                let acc = match group {
+                    0 => bases.at(f.dst),
+                    g => bases.at(f.partial).add((g - 1) * self.row * f.size),
+                };
+                let acc = acc.add(b.column * f.size);
+                for k in 0..rows {
+                    let row = src.add(k * self.row * f.size);
+                    if (b.row + k) % self.group == 0 {
+                        for j in 0..len {
+                            put(acc.add(j * f.size), f.init, f.size);
+                        }
+                    }
+                    (f.accumulate)(len, acc, row);
+                }
+                return;
+            }
+            let leaves = self.row.div_ceil(BLOCK);
+            let results = if leaves == 1 { bases.at(f.dst) } else { bases.at(f.partial) };
+            for k in 0..rows {
+                let acc = results.add(((b.row + k) * leaves + b.column / BLOCK) * f.size);
+                put(acc, f.init, f.size);
+                (f.block)(len, acc, src.add(k * self.row * f.size));
+            }
+        }
+    }
+
+    /// Joins the results of the tasks.
+    ///
+    /// # Safety
+    /// As for `run`; nobody works on the region any more.
+    unsafe fn join(&self, f: &BlockFold, bases: Bases<'_>, groups: usize) {
+        let (dst, partial) = (bases.at(f.dst), bases.at(f.partial));
+        // SAFETY: partial results were laid out for all groups or leaves.
+        unsafe {
+            if f.leading {
+                for g in 1..groups {
+                    (f.accumulate)(self.row, dst, partial.add((g - 1) * self.row * f.size));
+                }
+                return;
+            }
+            let leaves = self.row.div_ceil(BLOCK);
+            if leaves == 1 {
+                return;
+            }
+            for i in 0..self.rows() {
+                let row = partial.add(i * leaves * f.size);
+                let mut count = leaves;
+                while count > BLOCK {
+                    let next = count.div_ceil(BLOCK);
+                    for k in 0..next {
+                        let mut acc = 0u64;
+                        let acc: *mut u8 = (&raw mut acc).cast();
+                        put(acc, f.init, f.size);
+                        (f.block)(BLOCK.min(count - k * BLOCK), acc, row.add(k * BLOCK * f.size));
+                        std::ptr::copy_nonoverlapping(acc, row.add(k * f.size), f.size);
+                    }
+                    count = next;
+                }
+                let acc = dst.add(i * f.size);
+                put(acc, f.init, f.size);
+                (f.block)(count, acc, row);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn at(ptrs: &[*mut u8], o: Operand) -> *mut u8 {
+    ptrs[o.index as usize].wrapping_add(o.offset as usize)
+}
+
+impl std::fmt::Display for Region {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let loads = self.body.iter().filter(|i| matches!(i, Instr::Load { .. })).count();
+        let kernels = self.body.iter().filter(|i| matches!(i, Instr::Map { .. })).count();
+        let written = self.mems.iter().filter(|m| m.written).count();
+        let read = self.mems.iter().filter(|m| !m.written && m.step != 0).count();
+        let block = if self.rows_a_block == 0 { self.piece } else { self.rows_a_block * self.row };
+        write!(
+            f,
+            "region over {} elements (rows of {}) in blocks of {block}: {kernels} operations, {read} arrays read, {loads} \
+             gathered, {written} written, {} reductions, about {} ns",
+            self.n,
+            self.row,
+            self.folds.len(),
+            self.nanoseconds
+        )
+    }
+}

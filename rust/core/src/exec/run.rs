@@ -1,0 +1,321 @@
+//! Running a plan: memory for one run, units one after the other.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering::*};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::buffer::Buffer;
+use super::node::Call;
+use super::pool;
+use super::region::{Bases, Place, Region};
+use super::straight::{self, Step};
+use super::strided::Strided;
+use crate::tape::Value;
+use crate::{Error, Result};
+
+/// The bytes of an argument: C-contiguous, aligned for the dtype, not padded.
+#[derive(Clone, Copy, Debug)]
+pub struct Param<'a> {
+    ptr: *const u8,
+    len: usize,
+    of: PhantomData<&'a [u8]>,
+}
+
+// SAFETY: a shared slice of bytes.
+unsafe impl Send for Param<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Param<'_> {}
+
+impl<'a> Param<'a> {
+    pub fn new(bytes: &'a [u8]) -> Param<'a> {
+        Param { ptr: bytes.as_ptr(), len: bytes.len(), of: PhantomData }
+    }
+
+    /// The `bytes` bytes of a value.
+    pub fn of(value: &'a Value, bytes: usize) -> Param<'a> {
+        match value {
+            Value::Scalar(bits) => Param::of_number(bits, bytes),
+            Value::Array(b) => Param::new(&b.as_slice::<u8>()[..bytes.min(b.len_bytes())]),
+        }
+    }
+
+    /// The first bytes of a number, which come first in memory on every machine that this is built for.
+    pub fn of_number(bits: &'a u64, len: usize) -> Param<'a> {
+        Param { ptr: std::ptr::from_ref(bits).cast(), len: len.min(8), of: PhantomData }
+    }
+
+    /// # Safety
+    /// `len` bytes can be read as long as the parameter lives, and are aligned for their dtype.
+    pub unsafe fn from_raw(ptr: *const u8, len: usize) -> Param<'a> {
+        Param { ptr, len, of: PhantomData }
+    }
+}
+
+#[derive(Debug)]
+pub enum Unit {
+    /// A range of the straight code.
+    Steps(usize, usize),
+    Region(Box<Region>),
+    Call(Box<Call>),
+}
+
+#[derive(Debug)]
+pub struct ParamSlot {
+    pub bytes: usize,
+    /// Where in the arena a small one is copied to.
+    pub copied: Option<usize>,
+}
+
+#[derive(Debug)]
+pub struct OutputSlot {
+    pub bytes: usize,
+    /// Where in the arena a small one is found afterwards; the others are written in place.
+    pub copied: Option<usize>,
+    pub scalar: bool,
+}
+
+impl OutputSlot {
+    fn needs_buffer(&self) -> bool {
+        self.copied.is_none() || !self.scalar
+    }
+}
+
+/// One element, zero-extended.
+///
+/// # Safety
+/// `bytes` bytes (1, 4 or 8) are readable.
+unsafe fn number(src: *const u8, bytes: usize) -> Value {
+    // SAFETY: the caller's.
+    Value::Scalar(unsafe {
+        match bytes {
+            1 => u64::from(src.read()),
+            4 => u64::from(src.cast::<u32>().read_unaligned()),
+            _ => src.cast::<u64>().read_unaligned(),
+        }
+    })
+}
+
+/// What a plan comes to for the machine. Bases of places: small arrays, large arrays, the parameters, the outputs.
+#[derive(Debug, Default)]
+pub struct Code {
+    pub steps: Vec<Step>,
+    pub units: Vec<Unit>,
+    pub arena: usize,
+    /// The part of it for small arrays; the large ones come after.
+    pub small: usize,
+    /// Bytes that the arena holds from the start, and that no run changes.
+    pub constants: Vec<(usize, Box<[u8]>)>,
+    /// Cells of the arena to be filled with addresses of places.
+    pub addresses: Vec<(usize, Place)>,
+    pub params: Vec<ParamSlot>,
+    pub outputs: Vec<OutputSlot>,
+    /// What constants hold the addresses of.
+    pub views: Vec<Box<Strided>>,
+    pub folds: Vec<Box<straight::SmallFold>>,
+    pub nanoseconds: usize,
+}
+
+impl Code {
+    /// Rough size, without the arena.
+    pub fn bytes(&self) -> usize {
+        let instr = size_of::<super::region::Instr>();
+        let regions: usize =
+            self.units.iter().map(|u| if let Unit::Region(r) = u { r.body.len() * instr } else { 0 }).sum();
+        let constants: usize = self.constants.iter().map(|c| c.1.len() + 32).sum();
+        self.steps.len() * size_of::<Step>() + self.units.len() * 200 + regions + constants
+    }
+}
+
+/// The memory of one run, kept for the next.
+struct Frame {
+    arena: Buffer,
+    bases: Vec<*mut u8>,
+}
+
+/// Code, and the frames that are free.
+pub struct Runner {
+    pub code: Code,
+    /// One frame where it can be had without a lock; more of them behind one.
+    ready: AtomicPtr<Frame>,
+    more: Mutex<Vec<Box<Frame>>>,
+}
+
+// SAFETY: frames are owned by one thread at a time; their pointers are stale between runs.
+unsafe impl Send for Runner {}
+// SAFETY: as above.
+unsafe impl Sync for Runner {}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        let frame = *self.ready.get_mut();
+        if !frame.is_null() {
+            // SAFETY: it came from Box::into_raw, and we are the last to see it.
+            drop(unsafe { Box::from_raw(frame) });
+        }
+    }
+}
+
+/// Interruption is looked for after so many steps of straight code.
+const STRETCH: usize = 4096;
+/// Frames beyond this many are not kept.
+const FRAMES: usize = 4;
+
+impl Runner {
+    pub fn new(code: Code) -> Runner {
+        Runner { code, ready: AtomicPtr::new(null_mut()), more: Mutex::new(Vec::new()) }
+    }
+
+    fn frame(&self) -> Result<Box<Frame>> {
+        let frame = self.ready.swap(null_mut(), Acquire);
+        if !frame.is_null() {
+            // SAFETY: it came from Box::into_raw, and the swap made it ours.
+            return Ok(unsafe { Box::from_raw(frame) });
+        }
+        if let Some(frame) = self.more.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(frame);
+        }
+        let arena = Buffer::new(self.code.arena)?;
+        // pad lanes hold 1.0, which no kernel is slow at
+        let words = self.code.small / 8;
+        for i in 0..words {
+            // SAFETY: inside the arena, which is ours.
+            unsafe { arena.as_mut_ptr().cast::<f64>().add(i).write(1.0) };
+        }
+        for (at, bytes) in &self.code.constants {
+            // SAFETY: constants were laid out inside the arena.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), arena.as_mut_ptr().add(*at), bytes.len()) };
+        }
+        Ok(Box::new(Frame { arena, bases: Vec::new() }))
+    }
+
+    fn give_back(&self, frame: Box<Frame>) {
+        let new = Box::into_raw(frame);
+        if self.ready.compare_exchange(null_mut(), new, Release, Relaxed).is_err() {
+            // SAFETY: the exchange failed, so it is still ours.
+            let frame = unsafe { Box::from_raw(new) };
+            let mut more = self.more.lock().unwrap_or_else(PoisonError::into_inner);
+            if more.len() < FRAMES {
+                more.push(frame);
+            }
+        }
+    }
+
+    pub fn run(&self, params: &[Param<'_>]) -> Result<Vec<Value>> {
+        let code = &self.code;
+        if params.len() != code.params.len() {
+            return Err(Error::Internal(format!("{} parameters for a plan of {}", params.len(), code.params.len())));
+        }
+        for (p, slot) in params.iter().zip(&code.params) {
+            if p.len != slot.bytes {
+                return Err(Error::Internal(format!("a parameter of {} bytes for one of {}", p.len, slot.bytes)));
+            }
+        }
+        let mut frame = self.frame()?;
+        match catch_unwind(AssertUnwindSafe(|| self.run_in(&mut frame, params))) {
+            Ok(result) => {
+                self.give_back(frame);
+                result
+            }
+            Err(payload) => {
+                let what = payload
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| payload.downcast_ref::<&str>().copied())
+                    .unwrap_or("a panic");
+                Err(Error::Internal(format!("while running a plan: {what}")))
+            }
+        }
+    }
+
+    fn run_in(&self, frame: &mut Frame, params: &[Param<'_>]) -> Result<Vec<Value>> {
+        let code = &self.code;
+        let arena = frame.arena.as_mut_ptr();
+        frame.bases.clear();
+        frame.bases.push(arena);
+        frame.bases.push(arena.wrapping_add(code.small));
+        for (p, slot) in params.iter().zip(&code.params) {
+            if let Some(at) = slot.copied {
+                // SAFETY: the slot was laid out for so many bytes.
+                unsafe {
+                    let dst = arena.add(at);
+                    if p.len == 8 {
+                        dst.cast::<[u8; 8]>().write(p.ptr.cast::<[u8; 8]>().read());
+                    } else {
+                        std::ptr::copy_nonoverlapping(p.ptr, dst, p.len);
+                    }
+                }
+            }
+            frame.bases.push(p.ptr.cast_mut());
+        }
+        let mut buffers: Vec<Option<Arc<Buffer>>> = Vec::new();
+        if code.outputs.iter().any(OutputSlot::needs_buffer) {
+            buffers.reserve_exact(code.outputs.len());
+            for o in &code.outputs {
+                let buffer = if o.needs_buffer() { Some(Arc::new(Buffer::new(o.bytes)?)) } else { None };
+                frame.bases.push(buffer.as_ref().map_or(null_mut(), |b| b.as_mut_ptr()));
+                buffers.push(buffer);
+            }
+        } else {
+            frame.bases.resize(frame.bases.len() + code.outputs.len(), null_mut());
+        }
+        let bases = Bases(&frame.bases);
+        for (at, place) in &code.addresses {
+            // SAFETY: cells were laid out inside the arena, aligned.
+            unsafe { arena.add(*at).cast::<*mut u8>().write(bases.at(*place)) };
+        }
+        for unit in &code.units {
+            match unit {
+                Unit::Steps(from, to) => {
+                    let steps = &code.steps[*from..*to];
+                    if steps.len() <= STRETCH {
+                        // SAFETY: the plan laid out the arena for its steps.
+                        unsafe { straight::run(steps, arena) };
+                    } else {
+                        for stretch in steps.chunks(STRETCH) {
+                            if pool::interrupted() {
+                                return Err(Error::Interrupted);
+                            }
+                            // SAFETY: as above.
+                            unsafe { straight::run(stretch, arena) };
+                        }
+                    }
+                }
+                Unit::Region(region) => {
+                    if code.nanoseconds > 1_000_000 && pool::interrupted() {
+                        return Err(Error::Interrupted);
+                    }
+                    // SAFETY: the plan laid out memory for its regions.
+                    unsafe { region.run(bases)? };
+                }
+                Unit::Call(call) => {
+                    if code.nanoseconds > 1_000_000 && pool::interrupted() {
+                        return Err(Error::Interrupted);
+                    }
+                    // SAFETY: the plan laid out memory for its calls.
+                    unsafe { call.run(bases)? };
+                }
+            }
+        }
+        let mut out = Vec::with_capacity(code.outputs.len());
+        for (k, o) in code.outputs.iter().enumerate() {
+            let buffer = buffers.get_mut(k).and_then(Option::take);
+            // SAFETY: slots hold as many bytes as the outputs have, in the arena and in the fresh buffers.
+            unsafe {
+                match (o.copied, buffer) {
+                    (Some(at), None) => out.push(number(arena.add(at), o.bytes)),
+                    (Some(at), Some(buffer)) => {
+                        std::ptr::copy_nonoverlapping(arena.add(at), buffer.as_mut_ptr(), o.bytes);
+                        out.push(Value::Array(buffer));
+                    }
+                    (None, Some(buffer)) if o.scalar => out.push(number(buffer.as_ptr(), o.bytes)),
+                    (None, Some(buffer)) => out.push(Value::Array(buffer)),
+                    (None, None) => return Err(Error::Internal("an output without a place".into())),
+                }
+            }
+        }
+        Ok(out)
+    }
+}

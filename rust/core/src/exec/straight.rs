@@ -1,0 +1,129 @@
+//! Straight code over small arrays: one kernel call after the other, all operands at fixed places in the arena.
+//!
+//! What is not a plain kernel (copies, reductions) is called in the same way, with a description as its third operand.
+#![allow(unsafe_code)]
+
+use super::strided::Strided;
+use crate::math::Kernel;
+use crate::math::reduce::{AccumulateKernel, ReduceKernel};
+
+/// A call; operands are bytes from the start of the arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    pub f: Kernel,
+    pub n: u32,
+    pub dst: u32,
+    pub a: u32,
+    pub b: u32,
+    pub c: u32,
+}
+
+/// # Safety
+/// The operands of each step lie in the arena and are what its function expects.
+pub unsafe fn run(steps: &[Step], arena: *mut u8) {
+    for s in steps {
+        // SAFETY: the caller's.
+        unsafe {
+            (s.f)(
+                s.n as usize,
+                arena.add(s.dst as usize),
+                arena.add(s.a as usize),
+                arena.add(s.b as usize),
+                arena.add(s.c as usize),
+            );
+        }
+    }
+}
+
+/// A description in the arena: its address, as bytes that frames are filled with. The plan owns what it points at.
+pub fn pointer_to<T>(description: &T) -> [u8; 8] {
+    (std::ptr::from_ref(description) as usize).to_ne_bytes()
+}
+
+/// # Safety
+/// `c` points at the address of a `T` that outlives the call.
+unsafe fn description<'a, T>(c: *const u8) -> &'a T {
+    // SAFETY: the caller's.
+    unsafe { &**c.cast::<*const T>() }
+}
+
+/// dst = the view (described at c) of the array at a.
+///
+/// # Safety
+/// As for [`Strided::load`], for all n elements of the view.
+pub unsafe fn copy(n: usize, dst: *mut u8, a: *const u8, _: *const u8, c: *const u8) {
+    // SAFETY: the caller's.
+    unsafe { description::<Strided>(c).load(a, 0, n, dst) }
+}
+
+/// The same with the address of the array at a.
+///
+/// # Safety
+/// As for [`copy`].
+pub unsafe fn copy_from_address(n: usize, dst: *mut u8, a: *const u8, _: *const u8, c: *const u8) {
+    // SAFETY: the caller's.
+    unsafe { description::<Strided>(c).load(*a.cast::<*const u8>(), 0, n, dst) }
+}
+
+/// dst = a, n bytes.
+///
+/// # Safety
+/// n bytes are readable and writable, and do not overlap.
+pub unsafe fn copy_bytes(n: usize, dst: *mut u8, a: *const u8, _: *const u8, _: *const u8) {
+    // SAFETY: the caller's.
+    unsafe { std::ptr::copy_nonoverlapping(a, dst, n) }
+}
+
+/// A reduction of a small array.
+#[derive(Debug)]
+pub struct SmallFold {
+    pub block: ReduceKernel,
+    pub accumulate: AccumulateKernel,
+    pub init: u64,
+    pub size: usize,
+    pub rows: usize,
+    pub row: usize,
+    pub leading: bool,
+}
+
+/// One element, from bits.
+///
+/// # Safety
+/// `size` bytes are writable.
+#[inline(always)]
+pub unsafe fn put(dst: *mut u8, bits: u64, size: usize) {
+    // SAFETY: the caller's; the low bytes come first on every machine that this is built for.
+    unsafe {
+        match size {
+            1 => dst.write(bits as u8),
+            4 => dst.cast::<u32>().write_unaligned(bits as u32),
+            _ => dst.cast::<u64>().write_unaligned(bits),
+        }
+    }
+}
+
+/// A reduction, described at c.
+///
+/// # Safety
+/// The array at a and the result at dst have the lengths of the description.
+pub unsafe fn fold(_: usize, dst: *mut u8, a: *const u8, _: *const u8, c: *const u8) {
+    // SAFETY: the caller's.
+    unsafe {
+        let f = description::<SmallFold>(c);
+        if !f.leading {
+            for i in 0..f.rows {
+                let acc = dst.add(i * f.size);
+                put(acc, f.init, f.size);
+                // rows of a small array are one block each
+                (f.block)(f.row, acc, a.add(i * f.row * f.size));
+            }
+            return;
+        }
+        for j in 0..f.row {
+            put(dst.add(j * f.size), f.init, f.size);
+        }
+        for i in 0..f.rows {
+            (f.accumulate)(f.row, dst, a.add(i * f.row * f.size));
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The program in the terms of the machine: flat arrays of n elements, views of them, and kernels.
+//!
+//! Shapes are gone but for views and opaque operations. Movement costs nothing until somebody reads: it becomes a view on
+//! the reader's side. A reshape is never anything at all, since elements are counted in C order.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::kernel;
+use super::program::Program;
+use super::view::View;
+use crate::math::{self, Kernel};
+use crate::ops::{Leaf, Movement, Op, Primitive, Reduce, ReduceOp, Windowed};
+use crate::tape::{Axes, DType, Shape, shape};
+use crate::{Error, Result};
+
+/// No view: the input as it lies.
+pub const DIRECT: u32 = u32::MAX;
+
+/// How a node reads another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ref {
+    pub node: u32,
+    /// A place in the table of views, or [`DIRECT`].
+    pub view: u32,
+}
+
+impl Ref {
+    pub fn direct(node: u32) -> Ref {
+        Ref { node, view: DIRECT }
+    }
+}
+
+/// An operation that is one call: not fused with anything.
+#[derive(Debug)]
+pub struct Opaque {
+    pub op: Op,
+    pub inputs: SmallVec<[(Shape, DType); 3]>,
+    pub shape: Shape,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Fold {
+    pub op: ReduceOp,
+    /// The input is `rows` rows of `row` elements. Trailing: one result a row. Leading: the rows are joined into one.
+    pub rows: usize,
+    pub row: usize,
+    pub leading: bool,
+}
+
+#[derive(Debug)]
+pub enum Kind {
+    /// The k-th parameter of the run.
+    Param(u32),
+    /// One number everywhere. Serves readers of any size.
+    Const(u64),
+    /// 0, 1, 2, … as int64
+    Iota,
+    Map(Kernel),
+    /// The input's elements in the order of the view.
+    Copy,
+    Fold(Fold),
+    Opaque(Box<Opaque>),
+}
+
+#[derive(Debug)]
+pub struct Node {
+    pub kind: Kind,
+    pub inputs: SmallVec<[Ref; 3]>,
+    pub n: usize,
+    pub dtype: DType,
+    /// Tenths of a nanosecond an element.
+    pub cost: u32,
+}
+
+#[derive(Debug, Default)]
+pub struct Ir {
+    pub nodes: Vec<Node>,
+    pub views: Vec<View>,
+    /// The node of each output: computed, and no two the same.
+    pub outputs: Vec<u32>,
+    pub params: Vec<u32>,
+}
+
+/// What a node of the program has become.
+#[derive(Clone, Copy)]
+struct Value {
+    node: u32,
+    /// A view whose elements in C order are the value; its axes need not be those of the shape.
+    view: u32,
+}
+
+struct Builder<'a> {
+    p: &'a Program,
+    ir: Ir,
+    values: Vec<Value>,
+    consts: FxHashMap<(u64, DType), u32>,
+    iotas: FxHashMap<usize, u32>,
+}
+
+pub fn build(p: &Program) -> Result<Ir> {
+    let mut b = Builder {
+        p,
+        ir: Ir::default(),
+        values: Vec::with_capacity(p.nodes.len()),
+        consts: FxHashMap::default(),
+        iotas: FxHashMap::default(),
+    };
+    b.ir.nodes.reserve(p.nodes.len() + p.outputs.len());
+    let mut param = vec![u32::MAX; 0];
+    if !p.params.is_empty() {
+        param.resize(p.nodes.len(), u32::MAX);
+        for (k, &at) in p.params.iter().enumerate() {
+            param[at as usize] = k as u32;
+        }
+    }
+    b.ir.params = vec![u32::MAX; p.params.len()];
+    for i in 0..p.nodes.len() {
+        let v = b.node(i, &param)?;
+        b.values.push(v);
+    }
+    b.outputs();
+    Ok(b.ir)
+}
+
+impl Builder<'_> {
+    fn push(&mut self, kind: Kind, inputs: SmallVec<[Ref; 3]>, n: usize, dtype: DType, cost: u32) -> u32 {
+        self.ir.nodes.push(Node { kind, inputs, n, dtype, cost });
+        (self.ir.nodes.len() - 1) as u32
+    }
+
+    fn node(&mut self, i: usize, param: &[u32]) -> Result<Value> {
+        let n = &self.p.nodes[i];
+        let (size, dtype) = (shape::size(&n.shape), n.dtype);
+        if dtype.is_complex() {
+            return Err(Error::Type(format!(
+                "{}: {dtype} is not supported; split into real and imaginary parts",
+                n.op.name()
+            )));
+        }
+        let whole = |node: u32| Value { node, view: DIRECT };
+        Ok(match &n.op {
+            Op::Leaf(Leaf::Param) => {
+                let k = *param.get(i).unwrap_or(&u32::MAX);
+                if k == u32::MAX {
+                    return Err(Error::Internal("a parameter that the program does not list".into()));
+                }
+                let at = self.push(Kind::Param(k), SmallVec::new(), size, dtype, 0);
+                self.ir.params[k as usize] = at;
+                whole(at)
+            }
+            Op::Leaf(Leaf::Literal(bits)) => whole(self.number(*bits, dtype)),
+            Op::Leaf(Leaf::Iota(axis)) => self.iota(&n.shape, *axis as usize),
+            Op::Leaf(Leaf::Alias | Leaf::Stop) => self.values[n.inputs[0] as usize],
+            Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Select(_) => {
+                let last = *n.inputs.last().unwrap_or(&0);
+                let k = kernel::elementwise(&n.op, self.p.nodes[last as usize].dtype, dtype)?;
+                let inputs = n.inputs.iter().map(|&x| self.reference(x)).collect();
+                whole(self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op)))
+            }
+            Op::Movement(Movement::Broadcast) => self.moved(n.inputs[0], |v| v.broadcast(&n.shape)),
+            Op::Movement(Movement::Reshape) => self.values[n.inputs[0] as usize],
+            Op::Movement(Movement::Transpose(perm)) => self.moved(n.inputs[0], |v| v.transpose(perm)),
+            Op::Windowed(Windowed::Slice(w)) => self.moved(n.inputs[0], |v| v.slice(w, &n.shape)),
+            Op::Reduce(r) => whole(self.reduce(r, n.inputs[0], size, dtype)?),
+            Op::MatMul(_) => {
+                // strides are for the kernel to follow
+                let inputs = n.inputs.iter().map(|&x| self.strided(x)).collect();
+                self.opaque(i, inputs)
+            }
+            Op::Windowed(Windowed::Update(_) | Windowed::Assemble(_))
+            | Op::ArgReduce(_)
+            | Op::Gather(_)
+            | Op::Scan(_)
+            | Op::Sort(_)
+            | Op::Linalg(_) => {
+                let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
+                self.opaque(i, inputs)
+            }
+        })
+    }
+
+    fn opaque(&mut self, i: usize, inputs: SmallVec<[Ref; 3]>) -> Value {
+        let n = &self.p.nodes[i];
+        let opaque = Opaque {
+            op: n.op.clone(),
+            inputs: n.inputs.iter().map(|&x| &self.p.nodes[x as usize]).map(|x| (x.shape.clone(), x.dtype)).collect(),
+            shape: n.shape.clone(),
+        };
+        let node =
+            self.push(Kind::Opaque(Box::new(opaque)), inputs, shape::size(&n.shape), n.dtype, kernel::cost(&n.op));
+        Value { node, view: DIRECT }
+    }
+
+    fn number(&mut self, bits: u64, dtype: DType) -> u32 {
+        if let Some(&at) = self.consts.get(&(bits, dtype)) {
+            return at;
+        }
+        let at = self.push(Kind::Const(bits), SmallVec::new(), 1, dtype, 0);
+        self.consts.insert((bits, dtype), at);
+        at
+    }
+
+    fn is_number(&self, node: u32) -> bool {
+        matches!(self.ir.nodes[node as usize].kind, Kind::Const(_))
+    }
+
+    /// A count along one axis is a view of 0, 1, 2, …
+    fn iota(&mut self, to: &[usize], axis: usize) -> Value {
+        let len = to[axis];
+        let node = match self.iotas.get(&len) {
+            Some(&at) => at,
+            None => {
+                let at = self.push(Kind::Iota, SmallVec::new(), len, DType::I64, 1);
+                self.iotas.insert(len, at);
+                at
+            }
+        };
+        let mut v = View { offset: 0, dims: to.into(), strides: SmallVec::from_elem(0, to.len()) };
+        v.strides[axis] = 1;
+        self.viewed(node, v)
+    }
+
+    fn viewed(&mut self, node: u32, v: View) -> Value {
+        if self.is_number(node) {
+            return Value { node, view: DIRECT };
+        }
+        let whole = v.offset == 0 && v.size() == self.ir.nodes[node as usize].n && v.contiguous();
+        if whole {
+            return Value { node, view: DIRECT };
+        }
+        self.ir.views.push(v);
+        Value { node, view: (self.ir.views.len() - 1) as u32 }
+    }
+
+    fn reference(&self, x: u32) -> Ref {
+        let v = self.values[x as usize];
+        Ref { node: v.node, view: v.view }
+    }
+
+    /// The value as a view with the axes of its shape, materialised where there is none.
+    fn axes(&mut self, x: u32) -> (u32, View) {
+        let value = self.values[x as usize];
+        let shape = &self.p.nodes[x as usize].shape;
+        if value.view == DIRECT {
+            return (value.node, View::whole(shape));
+        }
+        let v = &self.ir.views[value.view as usize];
+        if v.dims == *shape {
+            return (value.node, v.clone());
+        }
+        if let Some(v) = v.reshape(shape) {
+            return (value.node, v);
+        }
+        let node = self.copied(x);
+        (node, View::whole(shape))
+    }
+
+    /// The value in an array of its own; whoever reads it next finds it there.
+    fn copied(&mut self, x: u32) -> u32 {
+        let n = &self.p.nodes[x as usize];
+        let from = self.reference(x);
+        let at = self.push(Kind::Copy, [from].into_iter().collect(), shape::size(&n.shape), n.dtype, 2);
+        self.values[x as usize] = Value { node: at, view: DIRECT };
+        at
+    }
+
+    fn moved(&mut self, x: u32, f: impl FnOnce(&View) -> View) -> Value {
+        let value = self.values[x as usize];
+        if self.is_number(value.node) {
+            return value;
+        }
+        let (node, v) = self.axes(x);
+        self.viewed(node, f(&v))
+    }
+
+    fn strided(&mut self, x: u32) -> Ref {
+        let value = self.values[x as usize];
+        if self.is_number(value.node) {
+            return Ref::direct(self.copied(x));
+        }
+        if value.view == DIRECT {
+            return Ref::direct(value.node);
+        }
+        let (node, v) = self.axes(x);
+        let value = self.viewed(node, v);
+        Ref { node: value.node, view: value.view }
+    }
+
+    fn contiguous(&mut self, x: u32) -> Ref {
+        let value = self.values[x as usize];
+        let lies = value.view == DIRECT || self.ir.views[value.view as usize].contiguous();
+        if lies && !self.is_number(value.node) {
+            return self.reference(x);
+        }
+        Ref::direct(self.copied(x))
+    }
+
+    fn reduce(&mut self, r: &Reduce, x: u32, size: usize, dtype: DType) -> Result<u32> {
+        let from = &self.p.nodes[x as usize];
+        let isa = math::isa();
+        if math::reduce::block(isa, r.op, dtype).is_none() {
+            return Err(Error::Type(format!(
+                "{} of {dtype} is not supported; convert the argument with astype first",
+                r.name()
+            )));
+        }
+        // axes of length 1 do not matter
+        let mut lengths: SmallVec<[(usize, bool); 4]> = SmallVec::new();
+        for (i, &d) in from.shape.iter().enumerate() {
+            if d != 1 {
+                lengths.push((d, r.axes.contains(&(i as u8))));
+            }
+        }
+        let changes = lengths.windows(2).filter(|w| w[0].1 != w[1].1).count();
+        let product = |reduced: bool| lengths.iter().filter(|l| l.1 == reduced).map(|l| l.0).product::<usize>();
+        let (summed, kept) = (product(true), product(false));
+        debug_assert_eq!(kept, size);
+        if summed == 0
+            && let Some(bits) = math::reduce::init(r.op, dtype)
+        {
+            // over nothing: the same number everywhere
+            return Ok(self.number(bits, dtype));
+        }
+        let leading = changes == 1 && lengths[0].1 && kept != 1;
+        let (input, leading) = if changes <= 1 {
+            (self.reference(x), leading)
+        } else {
+            // the reduced axes to the end
+            let perm: Axes =
+                (0..from.shape.len() as u8).filter(|a| !r.axes.contains(a)).chain(r.axes.iter().copied()).collect();
+            let moved = self.moved(x, |v| v.transpose(&perm));
+            (Ref { node: moved.node, view: moved.view }, false)
+        };
+        let fold = if leading {
+            Fold { op: r.op, rows: summed, row: kept, leading: true }
+        } else {
+            Fold { op: r.op, rows: kept, row: summed, leading: false }
+        };
+        // a reduction reads an array of its own size
+        let input = if self.is_number(input.node) || input.view != DIRECT {
+            let n = summed * kept;
+            Ref::direct(self.push(Kind::Copy, [input].into_iter().collect(), n, dtype, 2))
+        } else {
+            input
+        };
+        Ok(self.push(Kind::Fold(fold), [input].into_iter().collect(), size, dtype, 3))
+    }
+
+    /// Each output gets a node that nobody else returns and that is no parameter, number or view.
+    fn outputs(&mut self) {
+        let mut taken = rustc_hash::FxHashSet::default();
+        for &o in &self.p.outputs {
+            let v = self.values[o as usize];
+            let n = &self.p.nodes[o as usize];
+            let own = v.view == DIRECT
+                && !matches!(self.ir.nodes[v.node as usize].kind, Kind::Param(_) | Kind::Const(_) | Kind::Iota)
+                && taken.insert(v.node);
+            let node = if own {
+                v.node
+            } else {
+                let from = Ref { node: v.node, view: v.view };
+                self.push(Kind::Copy, [from].into_iter().collect(), shape::size(&n.shape), n.dtype, 2)
+            };
+            self.ir.outputs.push(node);
+        }
+    }
+}

@@ -1,0 +1,813 @@
+//! From a schedule to code: places for all values, instructions with resolved operands.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::ir::{DIRECT, Fold, Ir, Kind, Node, Ref};
+use super::memory::{Places, SmallPlaces, padded};
+use super::region::{self, Schedule};
+use super::view::View;
+use crate::exec::node::{Argument, Call};
+use crate::exec::region::{BlockFold, Instr, Mem, Operand, Place, Region, group_rows};
+use crate::exec::run::{Code, OutputSlot, ParamSlot, Unit};
+use crate::exec::straight::{self, SmallFold, Step};
+use crate::exec::strided::Strided;
+use crate::math::reduce::{AccumulateKernel, BLOCK, ReduceKernel};
+use crate::math::{self, Kernel};
+use crate::ops::{Gather, Op, Windowed};
+use crate::tape::DType;
+use crate::{Error, Result};
+
+/// Bases of places: small arrays, large arrays, then the parameters and the outputs.
+const SMALL: u32 = 0;
+const LARGE: u32 = 1;
+const FIRST: u32 = 2;
+
+/// The registers of a block should take this much of the first-level cache.
+const REGISTERS: usize = 24 << 10;
+
+/// Where a value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    Nowhere,
+    Small(usize),
+    Large(usize),
+    /// A parameter or an output.
+    Outside(u32),
+}
+
+struct Lower<'a> {
+    ir: &'a Ir,
+    stored: &'a [bool],
+    home_unit: &'a [u32],
+    small_limit: usize,
+    code: Code,
+    small: SmallPlaces,
+    large: Places,
+    home: Vec<Home>,
+    /// The time after which the value is not read.
+    last: Vec<u32>,
+    /// The output that a node is, if any.
+    output: FxHashMap<u32, u32>,
+    /// Numbers and counts in the arena.
+    consts: FxHashMap<u32, usize>,
+    /// How many elements of a number are read.
+    lengths: FxHashMap<u32, usize>,
+    registers: usize,
+    now: u32,
+}
+
+const FOREVER: u32 = u32::MAX;
+
+pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize) -> Result<Code> {
+    let count = ir.nodes.len();
+    let mut l = Lower {
+        ir,
+        stored: &schedule.stored,
+        home_unit: &schedule.home,
+        small_limit,
+        code: Code::default(),
+        small: SmallPlaces::default(),
+        large: Places::default(),
+        home: vec![Home::Nowhere; count],
+        last: vec![0; count],
+        output: ir.outputs.iter().enumerate().map(|(k, &o)| (o, k as u32)).collect(),
+        consts: FxHashMap::default(),
+        lengths: FxHashMap::default(),
+        registers: 0,
+        now: 0,
+    };
+    l.lifetimes(schedule);
+    l.params();
+    l.now = 0;
+    for (u, unit) in schedule.units.iter().enumerate() {
+        match unit {
+            region::Unit::Small(nodes) => {
+                let mut from = l.code.steps.len();
+                for &x in nodes {
+                    l.now += 1;
+                    if let Kind::Opaque(_) = l.ir.nodes[x as usize].kind {
+                        let to = l.code.steps.len();
+                        if to > from {
+                            l.code.units.push(Unit::Steps(from, to));
+                        }
+                        l.call(x)?;
+                        from = l.code.steps.len();
+                    } else {
+                        l.small_node(x)?;
+                    }
+                }
+                let to = l.code.steps.len();
+                if to > from {
+                    l.code.units.push(Unit::Steps(from, to));
+                }
+            }
+            region::Unit::Region(r) => {
+                l.now += 1;
+                l.region(r, u as u32)?;
+            }
+            region::Unit::Call(x) => {
+                l.now += 1;
+                l.call(*x)?;
+            }
+        }
+    }
+    l.finish()
+}
+
+fn bytes(n: &Node) -> usize {
+    n.n * n.dtype.size()
+}
+
+impl Lower<'_> {
+    fn is_number(&self, x: u32) -> bool {
+        matches!(self.ir.nodes[x as usize].kind, Kind::Const(_))
+    }
+
+    fn use_at(&mut self, r: Ref, n: usize, t: u32) {
+        self.last[r.node as usize] = t;
+        if self.is_number(r.node) {
+            let length = self.lengths.entry(r.node).or_default();
+            *length = (*length).max(n);
+        }
+    }
+
+    fn lifetimes(&mut self, schedule: &Schedule) {
+        let ir = self.ir;
+        let mut t = 0;
+        for unit in &schedule.units {
+            match unit {
+                region::Unit::Small(nodes) => {
+                    for &x in nodes {
+                        t += 1;
+                        self.last[x as usize] = t;
+                        for r in &ir.nodes[x as usize].inputs {
+                            self.use_at(*r, ir.nodes[x as usize].n, t);
+                        }
+                    }
+                }
+                region::Unit::Region(region) => {
+                    t += 1;
+                    for &x in region.nodes.iter().chain(&region.folds) {
+                        self.last[x as usize] = self.last[x as usize].max(t);
+                        for r in &ir.nodes[x as usize].inputs {
+                            self.use_at(*r, BLOCK, t);
+                        }
+                    }
+                }
+                region::Unit::Call(x) => {
+                    t += 1;
+                    self.last[*x as usize] = t;
+                    for r in &ir.nodes[*x as usize].inputs {
+                        self.use_at(*r, 1, t);
+                    }
+                }
+            }
+        }
+        for &o in &ir.outputs {
+            self.last[o as usize] = FOREVER;
+        }
+    }
+
+    fn params(&mut self) {
+        for (k, &p) in self.ir.params.iter().enumerate() {
+            let n = &self.ir.nodes[p as usize];
+            let mut slot = ParamSlot { bytes: bytes(n), copied: None };
+            if n.n <= self.small_limit {
+                if self.last[p as usize] > 0 {
+                    let at = self.small.take(slot.bytes);
+                    slot.copied = Some(at);
+                    self.home[p as usize] = Home::Small(at);
+                }
+            } else {
+                self.home[p as usize] = Home::Outside(FIRST + k as u32);
+            }
+            self.code.params.push(slot);
+        }
+    }
+
+    fn output_base(&self, k: u32) -> u32 {
+        FIRST + self.ir.params.len() as u32 + k
+    }
+
+    /// A place for the value of a node that the current unit computes.
+    fn settle(&mut self, x: u32) -> Home {
+        let n = &self.ir.nodes[x as usize];
+        let home = if n.n <= self.small_limit {
+            Home::Small(self.small.take(bytes(n)))
+        } else if let Some(&k) = self.output.get(&x) {
+            Home::Outside(self.output_base(k))
+        } else {
+            Home::Large(self.large.take(bytes(n)))
+        };
+        self.home[x as usize] = home;
+        home
+    }
+
+    fn place(&self, x: u32) -> Result<Place> {
+        Ok(match self.home[x as usize] {
+            Home::Small(offset) => Place { base: SMALL, offset },
+            Home::Large(offset) => Place { base: LARGE, offset },
+            Home::Outside(base) => Place { base, offset: 0 },
+            Home::Nowhere => return Err(Error::Internal(format!("value {x} is read before it is computed"))),
+        })
+    }
+
+    /// Frees what is read for the last time now.
+    fn release(&mut self, x: u32) {
+        if self.last[x as usize] != self.now {
+            return;
+        }
+        let bytes = bytes(&self.ir.nodes[x as usize]);
+        match std::mem::replace(&mut self.home[x as usize], Home::Nowhere) {
+            Home::Small(at) => self.small.give_back(at, bytes),
+            Home::Large(at) => self.large.give_back(at, bytes),
+            Home::Outside(_) | Home::Nowhere => {}
+        }
+    }
+
+    fn constant(&mut self, contents: Box<[u8]>) -> usize {
+        let at = self.small.fresh(contents.len());
+        self.code.constants.push((at, contents));
+        at
+    }
+
+    /// A number, as often as anybody reads it.
+    fn number(&mut self, x: u32) -> Result<usize> {
+        if let Some(&at) = self.consts.get(&x) {
+            return Ok(at);
+        }
+        let n = &self.ir.nodes[x as usize];
+        let Kind::Const(bits) = n.kind else { return Err(Error::Internal("a number that is none".into())) };
+        let size = n.dtype.size();
+        let length = self.lengths.get(&x).copied().unwrap_or(1).max(1);
+        let one = &bits.to_le_bytes()[..size];
+        let contents: Vec<u8> = one.iter().copied().cycle().take(padded(length * size)).collect();
+        let at = self.constant(contents.into());
+        self.consts.insert(x, at);
+        Ok(at)
+    }
+
+    fn described(&mut self, view: Strided) -> usize {
+        let view = Box::new(view);
+        let at = self.constant(Box::new(straight::pointer_to(&*view)));
+        self.code.views.push(view);
+        at
+    }
+
+    fn step(&mut self, f: Kernel, n: usize, [dst, a, b, c]: [usize; 4]) -> Result<()> {
+        let small = |at: usize| {
+            u32::try_from(at).map_err(|_| {
+                Error::Memory("the small arrays of one plan take more than 4 GiB; split the computation".into())
+            })
+        };
+        let step = Step { f, n: n as u32, dst: small(dst)?, a: small(a)?, b: small(b)?, c: small(c)? };
+        self.code.steps.push(step);
+        Ok(())
+    }
+
+    /// Steps that write what `r` reads to dst.
+    fn copy_to(&mut self, r: Ref, n: usize, dtype: DType, dst: usize) -> Result<()> {
+        if self.is_number(r.node) {
+            let at = self.number(r.node)?;
+            return self.step(math::select::splat(dtype), n, [dst, at, at, at]);
+        }
+        let view = match r.view {
+            DIRECT => View::whole(&[n]),
+            v => self.ir.views[v as usize].clone(),
+        };
+        let strided = Strided::new(&view, dtype.size());
+        if let Home::Small(at) = self.home[r.node as usize] {
+            let first = at.wrapping_add_signed(strided.offset);
+            if strided.is_splat() && n > 0 {
+                return self.step(math::select::splat(dtype), n, [dst, first, first, first]);
+            }
+            if strided.is_contiguous() {
+                return self.step(straight::copy_bytes, n * dtype.size(), [dst, first, first, first]);
+            }
+            let c = self.described(strided);
+            return self.step(straight::copy, n, [dst, at, at, c]);
+        }
+        let place = self.place(r.node)?;
+        let cell = self.small.fresh(8);
+        self.code.addresses.push((cell, place));
+        let c = self.described(strided);
+        self.step(straight::copy_from_address, n, [dst, cell, cell, c])
+    }
+
+    fn small_node(&mut self, x: u32) -> Result<()> {
+        let ir = self.ir;
+        let n = &ir.nodes[x as usize];
+        match &n.kind {
+            Kind::Iota => {
+                let contents: Vec<u8> = (0..n.n as i64).flat_map(i64::to_le_bytes).collect();
+                let at = self.constant(contents.into());
+                self.home[x as usize] = Home::Small(at);
+                // constants stay
+                self.last[x as usize] = FOREVER;
+                return Ok(());
+            }
+            Kind::Copy => {
+                let Home::Small(dst) = self.settle(x) else { return Err(misplaced()) };
+                self.copy_to(n.inputs[0], n.n, n.dtype, dst)?;
+            }
+            Kind::Fold(fold) => {
+                let Home::Small(dst) = self.settle(x) else { return Err(misplaced()) };
+                let input = n.inputs[0].node;
+                let Home::Small(a) = self.home[input as usize] else { return Err(misplaced()) };
+                let (block, accumulate, init) = fold_kernels(fold, n.dtype)?;
+                let description = Box::new(SmallFold {
+                    block,
+                    accumulate,
+                    init,
+                    size: n.dtype.size(),
+                    rows: fold.rows,
+                    row: fold.row,
+                    leading: fold.leading,
+                });
+                let c = self.constant(Box::new(straight::pointer_to(&*description)));
+                self.code.folds.push(description);
+                self.step(straight::fold, n.n, [dst, a, a, c])?;
+            }
+            Kind::Map(kernel) => {
+                let mut temporary: SmallVec<[usize; 3]> = SmallVec::new();
+                let mut operands: SmallVec<[usize; 3]> = SmallVec::new();
+                let mut in_place = true;
+                for r in &n.inputs {
+                    let from = &ir.nodes[r.node as usize];
+                    let size = from.dtype.size();
+                    if self.is_number(r.node) {
+                        operands.push(self.number(r.node)?);
+                        continue;
+                    }
+                    in_place &= size == n.dtype.size() && r.view == DIRECT;
+                    match (self.home[r.node as usize], r.view) {
+                        (Home::Small(at), DIRECT) => operands.push(at),
+                        (Home::Small(at), v) if ir.views[v as usize].contiguous() => {
+                            let offset = ir.views[v as usize].collapsed().offset * size as isize;
+                            operands.push(at.wrapping_add_signed(offset));
+                        }
+                        _ => {
+                            let at = self.small.take(n.n * size);
+                            temporary.push(n.n * size);
+                            temporary.push(at);
+                            self.copy_to(*r, n.n, from.dtype, at)?;
+                            operands.push(at);
+                        }
+                    }
+                }
+                if in_place {
+                    for r in &n.inputs {
+                        self.release(r.node);
+                    }
+                }
+                let Home::Small(dst) = self.settle(x) else { return Err(misplaced()) };
+                let first = operands.first().copied().unwrap_or(dst);
+                let second = operands.get(1).copied().unwrap_or(first);
+                let third = operands.get(2).copied().unwrap_or(first);
+                self.step(*kernel, n.n, [dst, first, second, third])?;
+                for pair in temporary.chunks(2) {
+                    self.small.give_back(pair[1], pair[0]);
+                }
+            }
+            Kind::Param(_) | Kind::Const(_) | Kind::Opaque(_) => return Err(misplaced()),
+        }
+        for r in &n.inputs {
+            self.release(r.node);
+        }
+        self.release(x);
+        Ok(())
+    }
+
+    fn call(&mut self, x: u32) -> Result<()> {
+        let ir = self.ir;
+        let n = &ir.nodes[x as usize];
+        let Kind::Opaque(o) = &n.kind else { return Err(misplaced()) };
+        let mut arguments: SmallVec<[Argument; 3]> = SmallVec::new();
+        for (r, (shape, dtype)) in n.inputs.iter().zip(&o.inputs) {
+            let mut place = self.place(r.node)?;
+            let mut strides = None;
+            if r.view != DIRECT {
+                let v = &ir.views[r.view as usize];
+                if let Op::MatMul(_) = o.op {
+                    place.offset = place.offset.wrapping_add_signed(v.offset * dtype.size() as isize);
+                    strides = Some(v.strides.clone());
+                } else {
+                    let offset = v.collapsed().offset * dtype.size() as isize;
+                    place.offset = place.offset.wrapping_add_signed(offset);
+                }
+            }
+            arguments.push(Argument { place, shape: shape.clone(), dtype: *dtype, strides });
+        }
+        // what is written over dies here: its place is the result's
+        let first = n.inputs.first().map_or(x, |r| r.node);
+        let replaces = matches!(o.op, Op::Windowed(Windowed::Update(_)) | Op::Gather(Gather::Set));
+        let stolen = replaces
+            && n.inputs[0].view == DIRECT
+            && n.inputs[1..].iter().all(|r| r.node != first)
+            && self.last[first as usize] == self.now
+            && matches!(self.home[first as usize], Home::Small(_) | Home::Large(_))
+            && !(self.output.contains_key(&x) && n.n > self.small_limit);
+        if stolen {
+            self.home[x as usize] = std::mem::replace(&mut self.home[first as usize], Home::Nowhere);
+        } else {
+            self.settle(x);
+        }
+        let dst = self.place(x)?;
+        let call = Call { op: o.op.clone(), arguments, dst, shape: o.shape.clone(), dtype: n.dtype, stolen };
+        self.code.nanoseconds = self.code.nanoseconds.saturating_add(call.nanoseconds());
+        self.code.units.push(Unit::Call(Box::new(call)));
+        for r in &n.inputs {
+            self.release(r.node);
+        }
+        self.release(x);
+        Ok(())
+    }
+
+    fn region(&mut self, r: &region::Region, unit: u32) -> Result<()> {
+        for &x in &r.nodes {
+            if self.stored[x as usize] && self.home_unit[x as usize] == unit {
+                self.settle(x);
+            }
+        }
+        for &f in &r.folds {
+            self.settle(f);
+        }
+        let mut b = Blocks::new(self, r, unit);
+        b.emit()?;
+        let region = b.finish()?;
+        self.code.nanoseconds = self.code.nanoseconds.saturating_add(region.nanoseconds);
+        self.code.units.push(Unit::Region(Box::new(region)));
+        for &x in r.nodes.iter().chain(&r.folds) {
+            for input in &self.ir.nodes[x as usize].inputs {
+                self.release(input.node);
+            }
+            self.release(x);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Code> {
+        let registers = self.small.take(self.registers);
+        for unit in &mut self.code.units {
+            if let Unit::Region(r) = unit {
+                r.at = Place { base: SMALL, offset: registers };
+            }
+        }
+        for &o in &self.ir.outputs {
+            let n = &self.ir.nodes[o as usize];
+            let copied = match self.home[o as usize] {
+                Home::Small(at) => Some(at),
+                Home::Outside(_) => None,
+                Home::Large(_) | Home::Nowhere => return Err(misplaced()),
+            };
+            self.code.outputs.push(OutputSlot { bytes: bytes(n), copied, scalar: false });
+        }
+        self.code.small = self.small.end() + padded(1);
+        self.code.arena = self.code.small + self.large.end();
+        self.code.nanoseconds = self.code.nanoseconds.saturating_add(4 * self.code.steps.len());
+        Ok(self.code)
+    }
+}
+
+fn misplaced() -> Error {
+    Error::Internal("a value in the wrong kind of place".into())
+}
+
+fn fold_kernels(fold: &Fold, dtype: DType) -> Result<(ReduceKernel, AccumulateKernel, u64)> {
+    let isa = math::isa();
+    match (
+        math::reduce::block(isa, fold.op, dtype),
+        math::reduce::accumulate(isa, fold.op, dtype),
+        math::reduce::init(fold.op, dtype),
+    ) {
+        (Some(block), Some(accumulate), Some(init)) => Ok((block, accumulate, init)),
+        _ => Err(Error::Internal(format!("no kernel reduces {dtype} by {:?}", fold.op))),
+    }
+}
+
+/// A value while a region is lowered.
+#[derive(Clone, Copy)]
+enum Local {
+    /// A register, by the place of the value in the list of lives.
+    Register(usize),
+    /// A register for the whole run of a task.
+    Fixed(usize),
+    Mem(usize),
+}
+
+enum Draft {
+    Map { f: Kernel, dst: Local, inputs: SmallVec<[Local; 3]>, reuse: bool },
+    Load { place: Place, view: Box<Strided>, dst: Local },
+    Iota { dst: Local },
+    Fold { fold: u32, src: Local },
+}
+
+/// One region on its way to code.
+struct Blocks<'l, 'a> {
+    l: &'l mut Lower<'a>,
+    r: &'l region::Region,
+    unit: u32,
+    locals: FxHashMap<u32, Local>,
+    views: FxHashMap<(u32, u32), Local>,
+    mems: Vec<Mem>,
+    mem_at: FxHashMap<(Place2, usize), usize>,
+    drafts: Vec<Draft>,
+    prologue: Vec<Draft>,
+    /// The last draft that reads each register value.
+    lives: Vec<usize>,
+    fixed: usize,
+    cost: usize,
+}
+
+type Place2 = (u32, usize);
+
+impl<'l, 'a> Blocks<'l, 'a> {
+    fn new(l: &'l mut Lower<'a>, r: &'l region::Region, unit: u32) -> Blocks<'l, 'a> {
+        Blocks {
+            l,
+            r,
+            unit,
+            locals: FxHashMap::default(),
+            views: FxHashMap::default(),
+            mems: Vec::new(),
+            mem_at: FxHashMap::default(),
+            drafts: Vec::new(),
+            prologue: Vec::new(),
+            lives: Vec::new(),
+            fixed: 0,
+            cost: 0,
+        }
+    }
+
+    fn mem(&mut self, place: Place, step: usize, readable: Option<usize>, written: bool) -> Local {
+        let next = self.mems.len();
+        let at = *self.mem_at.entry(((place.base, place.offset), step)).or_insert(next);
+        if at == next {
+            self.mems.push(Mem { place, step, readable, written, spill: 0 });
+        }
+        Local::Mem(at)
+    }
+
+    fn register(&mut self) -> Local {
+        self.lives.push(0);
+        Local::Register(self.lives.len() - 1)
+    }
+
+    fn read(&mut self, l: Local) -> Local {
+        if let Local::Register(k) = l {
+            self.lives[k] = self.drafts.len();
+        }
+        l
+    }
+
+    /// The bytes that may be read from the start of a value that is not padded.
+    fn readable(&self, x: u32) -> Option<usize> {
+        let n = &self.l.ir.nodes[x as usize];
+        (matches!(n.kind, Kind::Param(_)) && matches!(self.l.home[x as usize], Home::Outside(_))).then(|| bytes(n))
+    }
+
+    fn operand(&mut self, r: Ref) -> Result<Local> {
+        let ir = self.l.ir;
+        let from = &ir.nodes[r.node as usize];
+        let size = from.dtype.size();
+        if self.l.is_number(r.node) {
+            let offset = self.l.number(r.node)?;
+            return Ok(self.mem(Place { base: SMALL, offset }, 0, None, false));
+        }
+        if r.view == DIRECT {
+            if let Some(&local) = self.locals.get(&r.node) {
+                return Ok(local);
+            }
+            let place = self.l.place(r.node)?;
+            let readable = self.readable(r.node);
+            return Ok(self.mem(place, size, readable, false));
+        }
+        if let Some(&local) = self.views.get(&(r.node, r.view)) {
+            return Ok(local);
+        }
+        let place = self.l.place(r.node)?;
+        let view = Strided::new(&ir.views[r.view as usize], size);
+        let local = if view.is_contiguous() {
+            let readable = self.readable(r.node).map(|end| end.wrapping_add_signed(-view.offset));
+            let place = Place { offset: place.offset.wrapping_add_signed(view.offset), ..place };
+            self.mem(place, size, readable, false)
+        } else if view.is_splat() {
+            let dst = Local::Fixed(self.fixed);
+            self.fixed += 1;
+            self.prologue.push(Draft::Load { place, view: Box::new(view), dst });
+            dst
+        } else {
+            let dst = self.register();
+            self.cost += if view.strides[view.strides.len() - 1].unsigned_abs() <= size { 3 } else { 12 };
+            self.drafts.push(Draft::Load { place, view: Box::new(view), dst });
+            dst
+        };
+        self.views.insert((r.node, r.view), local);
+        Ok(local)
+    }
+
+    fn emit(&mut self) -> Result<()> {
+        let ir = self.l.ir;
+        let mut folds: FxHashMap<u32, SmallVec<[u32; 2]>> = FxHashMap::default();
+        for (k, &f) in self.r.folds.iter().enumerate() {
+            folds.entry(ir.nodes[f as usize].inputs[0].node).or_default().push(k as u32);
+        }
+        for &x in &self.r.nodes {
+            let n = &ir.nodes[x as usize];
+            self.cost += n.cost as usize;
+            let dst = |b: &mut Self| -> Result<Local> {
+                if b.l.stored[x as usize] && b.l.home_unit[x as usize] == b.unit {
+                    let place = b.l.place(x)?;
+                    Ok(b.mem(place, n.dtype.size(), None, true))
+                } else {
+                    Ok(b.register())
+                }
+            };
+            let local = match &n.kind {
+                Kind::Map(f) => {
+                    let mut inputs: SmallVec<[Local; 3]> = SmallVec::new();
+                    for r in &n.inputs {
+                        inputs.push(self.operand(*r)?);
+                    }
+                    for &i in &inputs {
+                        self.read(i);
+                    }
+                    let size = n.dtype.size();
+                    let reuse = n.inputs.iter().all(|r| ir.nodes[r.node as usize].dtype.size() == size);
+                    let dst = dst(self)?;
+                    self.drafts.push(Draft::Map { f: *f, dst, inputs, reuse });
+                    dst
+                }
+                Kind::Iota => {
+                    let dst = dst(self)?;
+                    self.drafts.push(Draft::Iota { dst });
+                    dst
+                }
+                Kind::Copy => {
+                    let dst = dst(self)?;
+                    let r = n.inputs[0];
+                    match self.source(r, n)? {
+                        Ok((place, view)) => self.drafts.push(Draft::Load { place, view: Box::new(view), dst }),
+                        Err(src) => {
+                            // a register or a number: through a kernel that copies
+                            self.read(src);
+                            let f = math::select::select(n.dtype);
+                            let inputs = [src, src, src].into_iter().collect();
+                            self.drafts.push(Draft::Map { f, dst, inputs, reuse: false });
+                        }
+                    }
+                    dst
+                }
+                Kind::Param(_) | Kind::Const(_) | Kind::Fold(_) | Kind::Opaque(_) => return Err(misplaced()),
+            };
+            self.locals.insert(x, local);
+            for &k in folds.get(&x).into_iter().flatten() {
+                self.read(local);
+                self.drafts.push(Draft::Fold { fold: k, src: local });
+            }
+        }
+        for (k, &f) in self.r.folds.iter().enumerate() {
+            self.cost += 3;
+            let input = ir.nodes[f as usize].inputs[0];
+            if !self.locals.contains_key(&input.node) {
+                let src = self.operand(input)?;
+                self.read(src);
+                self.drafts.push(Draft::Fold { fold: k as u32, src });
+            }
+        }
+        Ok(())
+    }
+
+    /// What a copy reads: memory, or else a value of the block.
+    fn source(&mut self, r: Ref, n: &Node) -> Result<std::result::Result<(Place, Strided), Local>> {
+        if self.l.is_number(r.node) || (r.view == DIRECT && self.locals.contains_key(&r.node)) {
+            return Ok(Err(self.operand(r)?));
+        }
+        let view = match r.view {
+            DIRECT => View::whole(&[n.n]),
+            v => self.l.ir.views[v as usize].clone(),
+        };
+        Ok(Ok((self.l.place(r.node)?, Strided::new(&view, n.dtype.size()))))
+    }
+
+    fn finish(mut self) -> Result<Region> {
+        // registers by the order of drafts
+        let mut free: Vec<usize> = Vec::new();
+        let mut count = self.fixed;
+        let mut at: Vec<usize> = vec![usize::MAX; self.lives.len()];
+        let mut body = Vec::with_capacity(self.drafts.len());
+        let drafts = std::mem::take(&mut self.drafts);
+        for (t, d) in drafts.iter().enumerate() {
+            let (reads, writes, reuse): (&[Local], Option<Local>, bool) = match d {
+                Draft::Map { inputs, dst, reuse, .. } => (inputs, Some(*dst), *reuse),
+                Draft::Load { dst, .. } | Draft::Iota { dst } => (&[], Some(*dst), false),
+                Draft::Fold { src, .. } => (std::slice::from_ref(src), None, false),
+            };
+            let mut dying: SmallVec<[usize; 3]> = SmallVec::new();
+            for &r in reads {
+                if let Local::Register(k) = r
+                    && self.lives[k] == t
+                    && !dying.contains(&at[k])
+                {
+                    dying.push(at[k]);
+                }
+            }
+            if reuse {
+                free.append(&mut dying.to_vec());
+            }
+            if let Some(Local::Register(k)) = writes {
+                at[k] = free.pop().unwrap_or_else(|| {
+                    count += 1;
+                    count - 1
+                });
+            }
+            if !reuse {
+                free.append(&mut dying.to_vec());
+            }
+            // what nobody reads
+            if let Some(Local::Register(k)) = writes
+                && self.lives[k] <= t
+            {
+                free.push(at[k]);
+            }
+        }
+        let row = self.r.row.max(1);
+        let n = self.r.n;
+        let trailing =
+            self.r.folds.iter().any(|&f| matches!(self.l.ir.nodes[f as usize].kind, Kind::Fold(f) if !f.leading));
+        let has_leading =
+            self.r.folds.iter().any(|&f| matches!(self.l.ir.nodes[f as usize].kind, Kind::Fold(f) if f.leading));
+        let streams = self.mems.iter().filter(|m| m.step != 0).count();
+        let fit = REGISTERS / (8 * (count + streams).max(1));
+        let piece = if row > BLOCK && trailing { BLOCK } else { (fit.clamp(64, BLOCK) / 64 * 64).max(64) };
+        let rows_a_block = if row <= BLOCK { (piece / row).max(1) } else { 0 };
+        let size = padded(8 * piece.max(if row <= BLOCK { row * rows_a_block } else { 0 }));
+        let mut spills = count;
+        for m in &mut self.mems {
+            if m.written || m.readable.is_some() {
+                m.spill = spills * size;
+                spills += 1;
+            }
+        }
+        let operand = |l: Local| match l {
+            Local::Fixed(k) => Operand { index: 0, offset: (k * size) as u32 },
+            Local::Register(k) => Operand { index: 0, offset: (at[k] * size) as u32 },
+            Local::Mem(k) => Operand { index: k as u32 + 1, offset: 0 },
+        };
+        let encode = |d: Draft| match d {
+            Draft::Map { f, dst, inputs, .. } => {
+                let a = inputs.first().map_or(operand(dst), |&x| operand(x));
+                let b = inputs.get(1).map_or(a, |&x| operand(x));
+                let c = inputs.get(2).map_or(a, |&x| operand(x));
+                Instr::Map { f, dst: operand(dst), a, b, c }
+            }
+            Draft::Load { place, view, dst } => Instr::Load { place, view, dst: operand(dst) },
+            Draft::Iota { dst } => Instr::Iota { dst: operand(dst) },
+            Draft::Fold { fold, src } => Instr::Fold { fold, src: operand(src) },
+        };
+        body.extend(drafts.into_iter().map(encode));
+        let prologue = self.prologue.into_iter().map(encode).collect();
+        let rows = n / row;
+        let group = if has_leading { group_rows(rows, row) } else { rows };
+        let mut folds = Vec::new();
+        for &f in &self.r.folds {
+            let node = &self.l.ir.nodes[f as usize];
+            let Kind::Fold(fold) = &node.kind else { return Err(misplaced()) };
+            let (block, accumulate, init) = fold_kernels(fold, node.dtype)?;
+            let size = node.dtype.size();
+            let scratch = if fold.leading {
+                (rows.div_ceil(group) - 1) * row * size
+            } else if row > BLOCK {
+                rows * row.div_ceil(BLOCK) * size
+            } else {
+                0
+            };
+            let offset = self.l.large.take(scratch);
+            let partial = Place { base: LARGE, offset };
+            let dst = self.l.place(f)?;
+            folds.push((BlockFold { block, accumulate, init, size, leading: fold.leading, dst, partial }, scratch));
+        }
+        for (f, scratch) in &folds {
+            self.l.large.give_back(f.partial.offset, *scratch);
+        }
+        let registers = spills * size;
+        self.l.registers = self.l.registers.max(registers);
+        let nanoseconds = n.saturating_mul(self.cost + 3 * streams) / 10;
+        Ok(Region {
+            n,
+            row,
+            piece,
+            rows_a_block,
+            group,
+            has_leading,
+            registers,
+            at: Place { base: SMALL, offset: 0 },
+            mems: self.mems,
+            prologue,
+            body,
+            folds: folds.into_iter().map(|f| f.0).collect(),
+            nanoseconds,
+        })
+    }
+}

@@ -1,0 +1,303 @@
+//! Which nodes run together.
+//!
+//! Every node gets a level: a node that can have its inputs at hand in the same unit has their level, else it is one above
+//! them. Nodes of one level over arrays of one size form a region, which runs block by block; so units never wait for each
+//! other in a circle, since whatever comes from another unit comes from a lower level. Small arrays are a unit of their
+//! own, straight code in the order of the program, in which everything is at hand.
+//!
+//! A value that another unit needs is stored, unless it is cheap to compute there again from what is stored anyway.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::ir::{DIRECT, Fold, Ir, Kind, Node, Ref};
+
+/// A value is computed again, rather than stored and loaded, up to this cost (in tenths of a nanosecond an element).
+const CHEAP: u32 = 6;
+
+pub struct Region {
+    pub n: usize,
+    /// Blocks respect rows of this length; n where they need not.
+    pub row: usize,
+    /// What is computed in each block, in order.
+    pub nodes: Vec<u32>,
+    pub folds: Vec<u32>,
+    level: u32,
+}
+
+pub enum Unit {
+    /// Straight code over small arrays.
+    Small(Vec<u32>),
+    Region(Region),
+    Call(u32),
+}
+
+pub struct Schedule {
+    pub units: Vec<Unit>,
+    /// Whether the value lies in memory after its unit has run.
+    pub stored: Vec<bool>,
+    /// The unit that computes and, if need be, stores a node.
+    pub home: Vec<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Parameters and numbers: there from the start.
+    Free,
+    Small,
+    /// Elementwise in a region.
+    Block,
+    /// A reduction of what is in a region.
+    Fold,
+    Call,
+}
+
+const NOWHERE: u32 = u32::MAX;
+
+struct Partition<'a> {
+    ir: &'a Ir,
+    class: Vec<Class>,
+    level: Vec<u32>,
+    home: Vec<u32>,
+    units: Vec<(u32, Unit)>,
+    small: FxHashMap<u32, u32>,
+    regions: FxHashMap<(usize, u32), SmallVec<[u32; 1]>>,
+    fuse: bool,
+}
+
+/// Arrays of up to `small` elements run as straight code; without `fuse`, every other node is a unit of its own.
+pub fn partition(ir: &Ir, small: usize, fuse: bool) -> Schedule {
+    let count = ir.nodes.len();
+    let mut p = Partition {
+        ir,
+        class: Vec::with_capacity(count),
+        level: Vec::with_capacity(count),
+        home: Vec::with_capacity(count),
+        units: Vec::new(),
+        small: FxHashMap::default(),
+        regions: FxHashMap::default(),
+        fuse,
+    };
+    for (i, n) in ir.nodes.iter().enumerate() {
+        let class = classify(ir, n, small);
+        let mut level = n.inputs.iter().map(|r| p.after(class, n, *r)).max().unwrap_or(0);
+        let home = match class {
+            Class::Free => NOWHERE,
+            Class::Small => p.small_unit(level, i as u32),
+            Class::Block => p.region(n.n, &mut level, None),
+            Class::Fold => p.fold(n, &mut level, i as u32),
+            Class::Call => {
+                p.units.push((level, Unit::Call(i as u32)));
+                (p.units.len() - 1) as u32
+            }
+        };
+        p.class.push(class);
+        p.level.push(level);
+        p.home.push(home);
+    }
+    p.finish()
+}
+
+fn classify(ir: &Ir, n: &Node, small: usize) -> Class {
+    let inputs_small = || n.inputs.iter().all(|r| size(ir, n, *r) <= small);
+    match &n.kind {
+        Kind::Param(_) | Kind::Const(_) => Class::Free,
+        Kind::Iota | Kind::Map(_) | Kind::Copy if n.n <= small => Class::Small,
+        Kind::Iota | Kind::Map(_) | Kind::Copy => Class::Block,
+        Kind::Fold(_) if inputs_small() => Class::Small,
+        Kind::Fold(_) => Class::Fold,
+        Kind::Opaque(_) if n.n <= small && inputs_small() => Class::Small,
+        Kind::Opaque(_) => Class::Call,
+    }
+}
+
+/// The number of elements that `n` reads through `r`.
+fn size(ir: &Ir, n: &Node, r: Ref) -> usize {
+    if r.view != DIRECT {
+        return ir.views[r.view as usize].size();
+    }
+    match ir.nodes[r.node as usize].kind {
+        Kind::Const(_) => n.n,
+        _ => ir.nodes[r.node as usize].n,
+    }
+}
+
+impl Partition<'_> {
+    /// The level at which `n`, of the class, can have its input.
+    fn after(&self, class: Class, n: &Node, r: Ref) -> u32 {
+        let (from, level) = (self.class[r.node as usize], self.level[r.node as usize]);
+        let at_hand = match (from, class) {
+            (Class::Free, _) => return 0,
+            (Class::Small, Class::Small) => true,
+            (Class::Block, Class::Block) => r.view == DIRECT && self.ir.nodes[r.node as usize].n == n.n && self.fuse,
+            (Class::Block, Class::Fold) => self.fuse,
+            _ => false,
+        };
+        level + u32::from(!at_hand)
+    }
+
+    fn small_unit(&mut self, level: u32, node: u32) -> u32 {
+        let next = self.units.len() as u32;
+        let unit = *self.small.entry(level).or_insert(next);
+        if unit == next {
+            self.units.push((level, Unit::Small(Vec::new())));
+        }
+        if let Unit::Small(list) = &mut self.units[unit as usize].1 {
+            list.push(node);
+        }
+        unit
+    }
+
+    /// A region over n elements, at the level or, where its rows do not suit, above it.
+    fn region(&mut self, n: usize, level: &mut u32, row: Option<usize>) -> u32 {
+        loop {
+            let here = self.regions.entry((n, *level)).or_default();
+            if self.fuse
+                && let Some(&unit) = here.first()
+                && let Unit::Region(region) = &mut self.units[unit as usize].1
+            {
+                match row {
+                    None => return unit,
+                    Some(row) if region.row == 0 || region.row == row => {
+                        region.row = row;
+                        return unit;
+                    }
+                    Some(_) => {
+                        *level += 1;
+                        continue;
+                    }
+                }
+            }
+            let unit = self.units.len() as u32;
+            here.push(unit);
+            let region = Region { n, row: row.unwrap_or(0), nodes: Vec::new(), folds: Vec::new(), level: *level };
+            self.units.push((*level, Unit::Region(region)));
+            return unit;
+        }
+    }
+
+    fn fold(&mut self, n: &Node, level: &mut u32, node: u32) -> u32 {
+        let input = n.inputs[0];
+        let size = self.ir.nodes[input.node as usize].n;
+        let Kind::Fold(Fold { row, .. }) = n.kind else { return NOWHERE };
+        let unit = self.region(size, level, Some(row));
+        if let Unit::Region(region) = &mut self.units[unit as usize].1 {
+            region.folds.push(node);
+        }
+        unit
+    }
+
+    fn finish(mut self) -> Schedule {
+        let ir = self.ir;
+        let stored = self.store();
+        // what each region computes: what it stores and reduces, and what leads there
+        let mut roots: Vec<SmallVec<[u32; 4]>> = vec![SmallVec::new(); self.units.len()];
+        for i in 0..ir.nodes.len() {
+            if self.class[i] == Class::Block && stored[i] {
+                roots[self.home[i] as usize].push(i as u32);
+            }
+        }
+        let mut seen = vec![NOWHERE; ir.nodes.len()];
+        let mut stack = Vec::new();
+        for (unit, (_, u)) in self.units.iter_mut().enumerate() {
+            let Unit::Region(region) = u else { continue };
+            let unit = unit as u32;
+            stack.clear();
+            let mut visit = |x: u32, stack: &mut Vec<u32>, root: bool| {
+                let at = x as usize;
+                let here = root || self.home[at] == unit || !stored[at];
+                if self.class[at] == Class::Block && here && seen[at] != unit {
+                    seen[at] = unit;
+                    stack.push(x);
+                }
+            };
+            for &r in &roots[unit as usize] {
+                visit(r, &mut stack, true);
+            }
+            for &f in &region.folds {
+                visit(ir.nodes[f as usize].inputs[0].node, &mut stack, false);
+            }
+            while let Some(x) = stack.pop() {
+                region.nodes.push(x);
+                for r in &ir.nodes[x as usize].inputs {
+                    if r.view == DIRECT && ir.nodes[r.node as usize].n == region.n {
+                        visit(r.node, &mut stack, false);
+                    }
+                }
+            }
+            region.nodes.sort_unstable();
+            if region.row == 0 {
+                region.row = region.n;
+            }
+        }
+        let mut order: Vec<u32> = (0..self.units.len() as u32).collect();
+        order.retain(|&u| match &self.units[u as usize].1 {
+            Unit::Region(r) => !r.nodes.is_empty() || !r.folds.is_empty(),
+            Unit::Small(_) | Unit::Call(_) => true,
+        });
+        order.sort_by_key(|&u| self.units[u as usize].0);
+        let mut place = vec![NOWHERE; self.units.len()];
+        for (k, &u) in order.iter().enumerate() {
+            place[u as usize] = k as u32;
+        }
+        let mut units: Vec<Option<Unit>> = self.units.into_iter().map(|u| Some(u.1)).collect();
+        let units = order.iter().filter_map(|&u| units[u as usize].take()).collect();
+        let home = self.home.iter().map(|&h| if h == NOWHERE { h } else { place[h as usize] }).collect();
+        Schedule { units, stored, home }
+    }
+
+    /// Decides what is stored.
+    fn store(&self) -> Vec<bool> {
+        let ir = self.ir;
+        // who needs a value of a region elsewhere: as it lies (2), or in a region of the same size, which could compute it (1)
+        let mut need = vec![0u8; ir.nodes.len()];
+        for (i, n) in ir.nodes.iter().enumerate() {
+            for r in &n.inputs {
+                let p = r.node as usize;
+                if self.class[p] != Class::Block {
+                    continue;
+                }
+                let soft = match self.class[i] {
+                    Class::Block => r.view == DIRECT && n.n == ir.nodes[p].n,
+                    Class::Fold => true,
+                    _ => false,
+                };
+                if !soft {
+                    need[p] = 2;
+                } else if self.home[i] != self.home[p] {
+                    need[p] = need[p].max(1);
+                }
+            }
+        }
+        for &o in &ir.outputs {
+            need[o as usize] = 2;
+        }
+        let mut stored: Vec<bool> = self.class.iter().map(|c| !matches!(c, Class::Block)).collect();
+        // the cost of computing a value wherever it is needed, if it is not stored
+        let mut again = vec![0u32; ir.nodes.len()];
+        for (i, n) in ir.nodes.iter().enumerate() {
+            if self.class[i] != Class::Block {
+                continue;
+            }
+            let mut cost = n.cost;
+            for r in &n.inputs {
+                let p = r.node as usize;
+                cost = cost.saturating_add(match self.class[p] {
+                    Class::Free if r.view == DIRECT => u32::from(!matches!(ir.nodes[p].kind, Kind::Const(_))),
+                    _ if r.view != DIRECT => 2,
+                    _ if need[p] == 2 || stored[p] => 1,
+                    _ => again[p],
+                });
+            }
+            again[i] = cost;
+            stored[i] = need[i] == 2 || need[i] == 1 && (cost > CHEAP || !self.fuse);
+        }
+        stored
+    }
+}
+
+impl Region {
+    pub fn level(&self) -> u32 {
+        self.level
+    }
+}

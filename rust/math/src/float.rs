@@ -1,0 +1,182 @@
+//! Which function computes which operation on f32 and f64, and in which kind of loop.
+
+use super::kernel::{self, Check1, Check2, Fn1, Fn2, Map1, Map2, Test1, Test2, Wide1, Wide2};
+#[cfg(target_arch = "aarch64")]
+use super::simd::neon;
+use super::simd::{Simd, Simd64, scalar};
+#[cfg(target_arch = "x86_64")]
+use super::simd::{avx2, avx512};
+use super::{Isa, Kernel, basic, erf, exp, invtrig, log, ops, power, special, trig};
+use crate::dtype::DType;
+
+/// The kernel of one pass for the instruction set: `$pass<vector, operation, unroll>`.
+macro_rules! pick {
+    ($isa:expr, $pass:ident, $op:ident, $unroll:expr, $x1:ident, $x256:ident, $x512:ident, $x128:ident) => {
+        match $isa {
+            Isa::Scalar => Some(kernel::scalar::<$pass<scalar::$x1, $op, $unroll>> as Kernel),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Some(kernel::avx2::<$pass<avx2::$x256, $op, $unroll>> as Kernel),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Some(kernel::avx512::<$pass<avx512::$x512, $op, $unroll>> as Kernel),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 => None,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Some(kernel::scalar::<$pass<neon::$x128, $op, $unroll>> as Kernel),
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::Neon => None,
+        }
+    };
+}
+
+/// A function made into a type, so that a loop can be compiled around it.
+macro_rules! operation {
+    ($trait:ident, $bound:ident, $f:path, ($($x:ident),*) -> $out:ty) => {
+        struct Op;
+        impl<V: $bound> $trait<V> for Op {
+            #[inline(always)]
+            fn call($($x: V),*) -> $out {
+                $f($($x),*)
+            }
+        }
+    };
+}
+
+macro_rules! both {
+    ($isa:expr, $dtype:expr, $pass:ident, $unroll:expr) => {
+        match $dtype {
+            DType::F64 => pick!($isa, $pass, Op, $unroll, F64x1, F64x4, F64x8, F64x2),
+            DType::F32 => pick!($isa, $pass, Op, $unroll, F32x1, F32x8, F32x16, F32x4),
+            _ => None,
+        }
+    };
+}
+
+/// Generic over the element: native in both widths.
+macro_rules! light {
+    (1, $isa:expr, $dtype:expr, $f:path, $unroll:expr) => {{
+        operation!(Fn1, Simd, $f, (x) -> V);
+        both!($isa, $dtype, Map1, $unroll)
+    }};
+    (2, $isa:expr, $dtype:expr, $f:path, $unroll:expr) => {{
+        operation!(Fn2, Simd, $f, (a, b) -> V);
+        both!($isa, $dtype, Map2, $unroll)
+    }};
+}
+
+/// A predicate: one byte an element.
+macro_rules! test {
+    (1, $isa:expr, $dtype:expr, $f:path) => {{
+        operation!(Test1, Simd, $f, (x) -> V::Mask);
+        both!($isa, $dtype, Check1, 4)
+    }};
+    (2, $isa:expr, $dtype:expr, $f:path) => {{
+        operation!(Test2, Simd, $f, (a, b) -> V::Mask);
+        both!($isa, $dtype, Check2, 4)
+    }};
+}
+
+/// Written for f64; f32 goes through f64, where its result is almost always the correctly rounded one.
+macro_rules! heavy {
+    (1, $isa:expr, $dtype:expr, $f:path) => {{
+        operation!(Fn1, Simd64, $f, (x) -> V);
+        match $dtype {
+            DType::F64 => pick!($isa, Map1, Op, 1, F64x1, F64x4, F64x8, F64x2),
+            DType::F32 => pick!($isa, Wide1, Op, 1, F64x1, F64x4, F64x8, F64x2),
+            _ => None,
+        }
+    }};
+    (2, $isa:expr, $dtype:expr, $f:path) => {{
+        operation!(Fn2, Simd64, $f, (a, b) -> V);
+        match $dtype {
+            DType::F64 => pick!($isa, Map2, Op, 1, F64x1, F64x4, F64x8, F64x2),
+            DType::F32 => pick!($isa, Wide2, Op, 1, F64x1, F64x4, F64x8, F64x2),
+            _ => None,
+        }
+    }};
+}
+
+/// The kernel for f32 or f64; None for other dtypes and for operations on integers and bool.
+pub(super) fn unary(isa: Isa, op: ops::Unary, dtype: DType) -> Option<Kernel> {
+    use ops::Unary::*;
+    match op {
+        Neg => light!(1, isa, dtype, basic::neg, 4),
+        Abs => light!(1, isa, dtype, basic::abs, 4),
+        Sign => light!(1, isa, dtype, basic::signum, 4),
+        Square => light!(1, isa, dtype, basic::square, 4),
+        Reciprocal => light!(1, isa, dtype, basic::reciprocal, 4),
+        Floor => light!(1, isa, dtype, basic::floor, 4),
+        Ceil => light!(1, isa, dtype, basic::ceil, 4),
+        Trunc => light!(1, isa, dtype, basic::trunc, 4),
+        Rint => light!(1, isa, dtype, basic::rint, 4),
+        Sqrt => light!(1, isa, dtype, basic::sqrt, 4),
+        Cbrt => heavy!(1, isa, dtype, power::cbrt),
+        Exp => heavy!(1, isa, dtype, exp::exp),
+        Exp2 => heavy!(1, isa, dtype, exp::exp2),
+        Expm1 => heavy!(1, isa, dtype, exp::expm1),
+        Log => heavy!(1, isa, dtype, log::log),
+        Log2 => heavy!(1, isa, dtype, log::log2),
+        Log10 => heavy!(1, isa, dtype, log::log10),
+        Log1p => heavy!(1, isa, dtype, log::log1p),
+        Sin => heavy!(1, isa, dtype, trig::sin),
+        Cos => heavy!(1, isa, dtype, trig::cos),
+        Tan => heavy!(1, isa, dtype, trig::tan),
+        Arcsin => heavy!(1, isa, dtype, invtrig::asin),
+        Arccos => heavy!(1, isa, dtype, invtrig::acos),
+        Arctan => heavy!(1, isa, dtype, invtrig::atan),
+        Sinh => heavy!(1, isa, dtype, exp::sinh),
+        Cosh => heavy!(1, isa, dtype, exp::cosh),
+        Tanh => heavy!(1, isa, dtype, exp::tanh),
+        Arcsinh => heavy!(1, isa, dtype, invtrig::asinh),
+        Arccosh => heavy!(1, isa, dtype, invtrig::acosh),
+        Arctanh => heavy!(1, isa, dtype, invtrig::atanh),
+        Erf => heavy!(1, isa, dtype, erf::erf),
+        Erfc => heavy!(1, isa, dtype, erf::erfc),
+        Expit => heavy!(1, isa, dtype, exp::expit),
+        LogExpit => heavy!(1, isa, dtype, exp::log_expit),
+        IsNan => test!(1, isa, dtype, basic::is_nan),
+        IsInf => test!(1, isa, dtype, basic::is_inf),
+        IsFinite => test!(1, isa, dtype, basic::is_finite),
+        Signbit => test!(1, isa, dtype, basic::signbit),
+        LogicalNot => test!(1, isa, dtype, basic::logical_not),
+        // Scalar code, the same for every instruction set.
+        Erfinv | Gammaln | Digamma | Polygamma(_) => special::unary(op, dtype),
+        Invert => None,
+    }
+}
+
+/// The kernel for f32 or f64; None for other dtypes and for operations on integers and bool.
+pub(super) fn binary(isa: Isa, op: ops::Binary, dtype: DType) -> Option<Kernel> {
+    use ops::Binary::*;
+    match op {
+        Add => light!(2, isa, dtype, basic::add, 4),
+        Sub => light!(2, isa, dtype, basic::sub, 4),
+        Mul => light!(2, isa, dtype, basic::mul, 4),
+        Div => light!(2, isa, dtype, basic::div, 4),
+        FloorDivide => light!(2, isa, dtype, basic::floor_divide, 1),
+        Remainder => light!(2, isa, dtype, basic::remainder, 1),
+        Fmod => light!(2, isa, dtype, basic::fmod, 1),
+        Pow => heavy!(2, isa, dtype, power::pow),
+        Maximum => light!(2, isa, dtype, basic::maximum, 4),
+        Minimum => light!(2, isa, dtype, basic::minimum, 4),
+        Fmax => light!(2, isa, dtype, basic::fmax, 4),
+        Fmin => light!(2, isa, dtype, basic::fmin, 4),
+        Arctan2 => heavy!(2, isa, dtype, invtrig::atan2),
+        Hypot => heavy!(2, isa, dtype, invtrig::hypot),
+        Logaddexp => heavy!(2, isa, dtype, power::logaddexp),
+        Logaddexp2 => heavy!(2, isa, dtype, power::logaddexp2),
+        Copysign => light!(2, isa, dtype, basic::copysign, 4),
+        Nextafter => light!(2, isa, dtype, basic::nextafter, 1),
+        Xlogy => heavy!(2, isa, dtype, power::xlogy),
+        Xlog1py => heavy!(2, isa, dtype, power::xlog1py),
+        Less => test!(2, isa, dtype, basic::less),
+        LessEqual => test!(2, isa, dtype, basic::less_equal),
+        Greater => test!(2, isa, dtype, basic::greater),
+        GreaterEqual => test!(2, isa, dtype, basic::greater_equal),
+        Equal => test!(2, isa, dtype, basic::equal),
+        NotEqual => test!(2, isa, dtype, basic::not_equal),
+        LogicalAnd => test!(2, isa, dtype, basic::logical_and),
+        LogicalOr => test!(2, isa, dtype, basic::logical_or),
+        LogicalXor => test!(2, isa, dtype, basic::logical_xor),
+        BitAnd | BitOr | BitXor | ShiftLeft | ShiftRight | Gcd | Lcm => None,
+    }
+}
