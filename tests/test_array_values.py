@@ -363,7 +363,7 @@ PRODUCTS = {
     "tensordot": lambda a, b: (np.tensordot(a, b, axes=1), np.tensordot(a, b, ([1], [0])), np.tensordot(a, b, 0)),
     "einsum": lambda a, b: [
         np.einsum(s, *[{"a": a, "b": b}[k] for k in names])
-        for s, names in (("ij,jk->ik", "ab"), ("ij,jk", "ab"), ("ij->j", "a"), ("ij,ij->", "aa"), ("...j,jk->...k", "ab"))
+        for s, names in (("ij,jk->ik", "ab"), ("ij,jk", "ab"), ("ij->j", "a"), ("ij,ij->", "aa"))
     ],
     "kron": lambda a, b: np.kron(a, b),
     "cross": lambda a, b: (np.cross(a[:, :3], a[:, 1:]), np.linalg.cross(a[:, :3], a[:, 1:])),
