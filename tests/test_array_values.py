@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from array_helpers import check
+from array_helpers import check, on_tape
 
 rng = np.random.default_rng(7)
 V = rng.normal(size=5)
@@ -344,6 +344,26 @@ def test_elements_by_index() -> None:
     check(lambda a: np.take_along_axis(a, np.argsort(a, axis=1), axis=1), M)
     check(lambda a: np.compress([True, False, True], a, axis=0), M)
     check(lambda x, xp, fp: (np.interp(x, xp, fp), np.interp(x, xp, fp, left=-1.0, right=9.0)), W, np.sort(V), P)
+
+
+def test_rarer_functions() -> None:
+    check(lambda a: (np.cumulative_sum(a[0]), np.cumulative_sum(a, axis=1, include_initial=True)), M)
+    check(lambda a: np.cumulative_prod(a, axis=0, include_initial=True), M)
+    check(lambda a: (np.isposinf(a), np.isneginf(a)), np.array([1.0, np.inf, -np.inf, np.nan]))
+    check(lambda a: (np.delete(a, 1), np.delete(a, [0, 2], axis=1), np.delete(a, slice(0, 2), axis=0)), M)
+    check(lambda a: (np.extract(a > 0, a), np.extract([True, False] * 6, a)), M)
+    check(lambda a: (np.tril_indices_from(a), np.triu_indices_from(a, 1), np.diag_indices_from(a[:, :3])), M)
+
+
+def test_dtypes_of_arguments() -> None:
+    seen: list[Any] = []
+
+    def f(a: Any) -> Any:
+        seen.extend([np.result_type(a, np.int32), np.result_type(a.astype(np.float32), 1.0), np.common_type(a)])
+        return 0.0
+
+    on_tape(f, V)
+    assert seen == [np.float64, np.float32, np.float64]
 
 
 def test_differences() -> None:
