@@ -8,10 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::callable::{Argnums, bind, check_callable, describe};
-use super::session::{Session, any_array};
+use super::session::{Session, any_array, fresh};
 use crate::array::Array;
 use crate::error::OrRaise;
-use crate::jit::fresh;
 use crate::tree::Tree;
 
 /// The gradient of a function as a function.
@@ -127,7 +126,7 @@ impl Grad {
         let arrays = !session.outermost && any_array(args, kwargs)?;
         let mut out = session.deliver(py, &wanted, arrays)?;
         let aux = match aux {
-            Some(a) => Some(a.put(py, out.split_off(grads_and_value), session.outermost)?),
+            Some(a) => Some(a.put(py, out.split_off(grads_and_value))?),
             None => None,
         };
         let value = if self.value { out.pop() } else { None };
@@ -209,8 +208,7 @@ fn position_of(f: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<usize>> {
     Ok(None)
 }
 
-/// Auxiliary results: Arrays among them are computed, NumPy arrays that leave the outermost transform are copied, the rest
-/// passes through.
+/// Auxiliary results: Arrays among them are computed, the rest passes through.
 struct Aux<'py> {
     tree: Tree,
     leaves: Vec<Option<Bound<'py, PyAny>>>,
@@ -233,16 +231,16 @@ impl<'py> Aux<'py> {
         Ok(Aux { tree, leaves: kept })
     }
 
-    fn put(self, py: Python<'_>, computed: Vec<Py<PyAny>>, outermost: bool) -> PyResult<Py<PyAny>> {
+    fn put(self, py: Python<'_>, computed: Vec<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         let mut computed = computed.into_iter();
-        let mut leaves: Vec<Py<PyAny>> = Vec::with_capacity(self.leaves.len());
-        for leaf in self.leaves {
-            leaves.extend(match leaf {
-                Some(l) if outermost => Some(fresh(&l)?),
-                Some(l) => Some(l.unbind()),
-                None => computed.next(),
-            });
-        }
+        let leaves: Vec<Py<PyAny>> = self
+            .leaves
+            .into_iter()
+            .filter_map(|l| match l {
+                Some(leaf) => Some(fresh(&leaf)),
+                None => computed.next().map(Ok),
+            })
+            .collect::<PyResult<_>>()?;
         self.tree.unflatten(py, &mut leaves.into_iter())
     }
 }
