@@ -1,1 +1,35 @@
 //! The NumPy boundary of mlgrad: the extension module `mlgrad._core`.
+
+mod args;
+mod array;
+mod build;
+mod convert;
+mod dtypes;
+mod error;
+mod function;
+mod index;
+mod jit;
+mod layout;
+mod leave;
+mod methods;
+mod settings;
+mod tape_api;
+mod trace;
+mod transform;
+mod tree;
+mod ufunc;
+mod view;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    mlgrad_core::exec::pool::set_interrupt_check(error::interrupted);
+    methods::register(m)?;
+    transform::register(m)?;
+    jit::register(m)?;
+    tape_api::register(m)?;
+    tree::register(m)?;
+    settings::register(m)?;
+    function::register(m)
+}

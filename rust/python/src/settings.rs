@@ -64,7 +64,7 @@ fn clear_cache() {
 #[pyfunction]
 #[pyo3(signature = (*, simplify = true, fuse = true))]
 fn set_options(simplify: bool, fuse: bool) {
-    plan::set_options(plan::Options { simplify, fuse });
+    plan::set_options(plan::Options { simplify, fuse, ..plan::Options::default() });
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

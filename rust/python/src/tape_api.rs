@@ -33,7 +33,7 @@ impl Tape {
                 "a Tape cannot be opened inside a transform or another Tape; use mlgrad.vjp there",
             ));
         }
-        slf.get().trace.lock()?;
+        drop(slf.get().trace.lock()?);
         *slf.get().opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(slf.get().trace.open());
         Ok(slf)
     }

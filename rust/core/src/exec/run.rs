@@ -34,6 +34,14 @@ impl<'a> Param<'a> {
         Param { ptr: bytes.as_ptr(), len: bytes.len(), of: PhantomData }
     }
 
+    /// The `bytes` bytes of a value.
+    pub fn of(value: &'a Value, bytes: usize) -> Param<'a> {
+        match value {
+            Value::Scalar(bits) => Param::of_number(bits, bytes),
+            Value::Array(b) => Param::new(&b.as_slice::<u8>()[..bytes.min(b.len_bytes())]),
+        }
+    }
+
     /// The first bytes of a number, which come first in memory on every machine that this is built for.
     pub fn of_number(bits: &'a u64, len: usize) -> Param<'a> {
         Param { ptr: std::ptr::from_ref(bits).cast(), len: len.min(8), of: PhantomData }
@@ -114,7 +122,8 @@ impl Code {
     /// Rough size, without the arena.
     pub fn bytes(&self) -> usize {
         let instr = size_of::<super::region::Instr>();
-        let regions: usize = self.units.iter().map(|u| if let Unit::Region(r) = u { r.body.len() * instr } else { 0 }).sum();
+        let regions: usize =
+            self.units.iter().map(|u| if let Unit::Region(r) = u { r.body.len() * instr } else { 0 }).sum();
         let constants: usize = self.constants.iter().map(|c| c.1.len() + 32).sum();
         self.steps.len() * size_of::<Step>() + self.units.len() * 200 + regions + constants
     }

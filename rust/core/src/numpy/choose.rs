@@ -1,6 +1,6 @@
 //! Choices between values: where, select, clip, nan_to_num, isclose.
 
-use super::operand::{Operand, broadcast_shape, materialise, result_dtype};
+use super::operand::{Operand, broadcast_shape, fits, materialise, result_dtype};
 use super::ufunc::truth;
 use crate::ops::{Binary, Unary};
 use crate::tape::{DType, NodeId, Tape};
@@ -55,6 +55,9 @@ pub fn clip(t: &mut Tape, x: Operand, low: Option<Operand>, high: Option<Operand
     // the upper bound comes last: it wins where the bounds cross, as in NumPy
     for (bound, outside) in [(low, Binary::Less), (high, Binary::Greater)] {
         let Some(bound) = bound else { continue };
+        if beyond_range(bound, dtype, outside) {
+            continue;
+        }
         let b = materialise(t, bound, dtype, &to)?;
         let mut beyond = t.binary(outside, y, b)?;
         if dtype.is_float() && bound.number().is_none_or(f64::is_nan) {
@@ -65,6 +68,14 @@ pub fn clip(t: &mut Tape, x: Operand, low: Option<Operand>, high: Option<Operand
         y = t.select(beyond, b, y)?;
     }
     Ok(y)
+}
+
+/// Whether a Python int lies beyond all numbers of an integer dtype, so that it bounds nothing.
+fn beyond_range(bound: Operand, dtype: DType, outside: Binary) -> bool {
+    match bound {
+        Operand::Int(v) => !fits(v, dtype) && (v < 0) == (outside == Binary::Less),
+        _ => false,
+    }
 }
 
 /// `x` with nan and the infinities replaced; by 0 and the largest and smallest finite numbers where None.

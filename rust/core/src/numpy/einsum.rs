@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::diagonal::diagonal;
-use super::operand::{Operand, materialise, result_dtype};
+use super::operand::{Operand, array_dtype, materialise};
 use super::product::sum_in;
 use crate::ops::Binary;
 use crate::tape::{Axes, NodeId, Shape, Tape, shape};
@@ -22,7 +22,7 @@ struct Term {
 }
 
 pub fn einsum(t: &mut Tape, subscripts: &str, args: &[Operand]) -> Result<NodeId> {
-    let dtype = result_dtype(t, args)?;
+    let dtype = array_dtype(t, args)?;
     let ranks: Vec<usize> = args.iter().map(|a| a.shape(t).len()).collect();
     let (inputs, output) = parse(subscripts, &ranks)?;
     let mut terms = Vec::with_capacity(args.len());

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::axes::{along, axis, with_length};
 use super::index::{pick, resolve_slice};
-use super::operand::{Operand, integers, materialise, result_dtype};
+use super::operand::{Operand, array_dtype, integers, materialise};
 use super::shape::{at_least, ravel};
 use crate::ops::Window;
 use crate::tape::{NodeId, Shape, Tape, shape};
@@ -15,7 +15,7 @@ fn promoted(t: &mut Tape, what: &str, args: &[Operand]) -> Result<Vec<NodeId>> {
     if args.is_empty() {
         return Err(Error::Value(format!("{what}: need at least one array to {what}")));
     }
-    let dtype = result_dtype(t, args)?;
+    let dtype = array_dtype(t, args)?;
     args.iter()
         .map(|&a| {
             let own = a.shape(t);

@@ -142,8 +142,11 @@ pub fn solve_triangular(
 pub fn cho_solve(t: &mut Tape, c: Operand, lower: bool, b: Operand) -> Result<NodeId> {
     let first = System::Triangular { lower, transpose: !lower };
     let (c, b) = system(t, first, c, b)?;
+    let vector = t.rank(b) == 1;
+    let b = if vector { super::shape::expand_dims(t, b, &[-1])? } else { b };
     let y = first.call(t, c, b)?;
-    System::Triangular { lower, transpose: lower }.call(t, c, y)
+    let y = System::Triangular { lower, transpose: lower }.call(t, c, y)?;
+    if vector { super::shape::squeeze(t, y, Some(&[-1])) } else { Ok(y) }
 }
 
 pub fn inv(t: &mut Tape, a: NodeId) -> Result<NodeId> {

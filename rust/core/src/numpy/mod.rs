@@ -21,3 +21,6 @@ pub mod statistics;
 pub mod ufunc;
 
 pub use operand::{Operand, result_dtype};
+
+#[cfg(test)]
+mod tests;

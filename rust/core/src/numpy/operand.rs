@@ -106,6 +106,12 @@ pub fn result_dtype(t: &Tape, args: &[Operand]) -> Result<DType> {
     Ok(dtype)
 }
 
+/// The common dtype where NumPy makes arrays of Python numbers first, so that none of them is weak.
+pub fn array_dtype(t: &Tape, args: &[Operand]) -> Result<DType> {
+    let all = args.iter().map(|a| a.dtype(t)).reduce(DType::promote).unwrap_or(DType::F64);
+    if all.is_complex() { Err(no_complex("this operation")) } else { Ok(all) }
+}
+
 pub(crate) fn no_complex(what: &str) -> Error {
     Error::Type(format!(
         "{what}: complex numbers are not supported yet; work on the real and imaginary parts as two arrays"

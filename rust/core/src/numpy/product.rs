@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::axes::{axis, distinct};
-use super::operand::{Operand, broadcast_shape, materialise, result_dtype};
+use super::operand::{Operand, array_dtype, broadcast_shape, materialise};
 use super::shape::{at_least, part, ravel, to_back};
 use super::ufunc::ufunc;
 use crate::ops::{Binary, ReduceOp};
@@ -18,7 +18,7 @@ pub(crate) fn sum_in(t: &mut Tape, x: NodeId, axes: &[u8]) -> Result<NodeId> {
 
 /// Both operands in their common dtype, in their own shapes.
 fn pair(t: &mut Tape, a: Operand, b: Operand) -> Result<(NodeId, NodeId)> {
-    let dtype = result_dtype(t, &[a, b])?;
+    let dtype = array_dtype(t, &[a, b])?;
     let (own_a, own_b) = (a.shape(t), b.shape(t));
     Ok((materialise(t, a, dtype, &own_a)?, materialise(t, b, dtype, &own_b)?))
 }
@@ -131,7 +131,7 @@ fn column(t: &mut Tape, what: &str, x: Operand, behind: bool) -> Result<NodeId> 
 
 /// Σ a·b along an axis.
 pub fn vecdot(t: &mut Tape, a: Operand, b: Operand, along: i64) -> Result<NodeId> {
-    let dtype = result_dtype(t, &[a, b])?;
+    let dtype = array_dtype(t, &[a, b])?;
     let to = broadcast_shape(t, "vecdot", &[a, b])?;
     let ax = shape::axis("vecdot", along, to.len())?;
     let (p, q) = (a.shape(t), b.shape(t));
@@ -151,7 +151,7 @@ pub fn vecdot(t: &mut Tape, a: Operand, b: Operand, along: i64) -> Result<NodeId
 pub fn dot(t: &mut Tape, a: Operand, b: Operand) -> Result<NodeId> {
     let (p, q) = (a.shape(t), b.shape(t));
     if p.is_empty() || q.is_empty() {
-        return ufunc(t, "multiply", &[a, b]);
+        return scaled(t, a, b);
     }
     aligned("dot", &p, &q, p.len() - 1, q.len().saturating_sub(2))?;
     if q.len() <= 2 {
@@ -163,10 +163,16 @@ pub fn dot(t: &mut Tape, a: Operand, b: Operand) -> Result<NodeId> {
 pub fn inner(t: &mut Tape, a: Operand, b: Operand) -> Result<NodeId> {
     let (p, q) = (a.shape(t), b.shape(t));
     if p.is_empty() || q.is_empty() {
-        return ufunc(t, "multiply", &[a, b]);
+        return scaled(t, a, b);
     }
     aligned("inner", &p, &q, p.len() - 1, q.len() - 1)?;
     tensordot(t, a, b, &[-1], &[-1])
+}
+
+/// The product where one of the operands has no axes.
+fn scaled(t: &mut Tape, a: Operand, b: Operand) -> Result<NodeId> {
+    let (x, y) = pair(t, a, b)?;
+    ufunc(t, "multiply", &[x.into(), y.into()])
 }
 
 fn aligned(what: &str, p: &[usize], q: &[usize], i: usize, j: usize) -> Result<()> {
@@ -193,13 +199,8 @@ pub fn vdot(t: &mut Tape, a: Operand, b: Operand) -> Result<NodeId> {
             shape::show(t.shape(y))
         )));
     }
-    let (x, y) = (keep_weak(a, ravel(t, x)?), keep_weak(b, ravel(t, y)?));
-    matmul(t, x, y)
-}
-
-/// `id`, as adaptable in dtype as the operand that it was made of.
-fn keep_weak(of: Operand, id: NodeId) -> Operand {
-    Operand::Node { id, weak: matches!(of, Operand::Int(_) | Operand::Float(_) | Operand::Node { weak: true, .. }) }
+    let (x, y) = (ravel(t, x)?, ravel(t, y)?);
+    matmul(t, x.into(), y.into())
 }
 
 /// All products of the flattened arrays, as a matrix.
@@ -207,7 +208,7 @@ pub fn outer(t: &mut Tape, a: Operand, b: Operand) -> Result<NodeId> {
     let (x, y) = (a.to_node(t)?, b.to_node(t)?);
     let (m, n) = (shape::size(t.shape(x)), shape::size(t.shape(y)));
     let (x, y) = (t.reshape(x, &[m, 1])?, t.reshape(y, &[1, n])?);
-    ufunc(t, "multiply", &[keep_weak(a, x), keep_weak(b, y)])
+    ufunc(t, "multiply", &[x.into(), y.into()])
 }
 
 /// Summed over pairs of axes.
@@ -280,7 +281,7 @@ pub fn kron(t: &mut Tape, a: Operand, b: Operand) -> Result<NodeId> {
         to.push(m * n);
     }
     let (x, y) = (t.reshape(x, &wide_p)?, t.reshape(y, &wide_q)?);
-    let z = ufunc(t, "multiply", &[keep_weak(a, x), keep_weak(b, y)])?;
+    let z = ufunc(t, "multiply", &[x.into(), y.into()])?;
     t.reshape(z, &to)
 }
 
@@ -324,7 +325,7 @@ pub fn multi_dot(t: &mut Tape, args: &[Operand]) -> Result<NodeId> {
     if n < 2 {
         return Err(Error::Value(format!("multi_dot: expecting at least two arrays, got {n}")));
     }
-    let dtype = result_dtype(t, args)?;
+    let dtype = array_dtype(t, args)?;
     let mut xs = Vec::with_capacity(n);
     for (k, &a) in args.iter().enumerate() {
         let own = a.shape(t);

@@ -151,7 +151,7 @@ fn or_nan(t: &mut Tape, sorted: NodeId, n: usize, y: NodeId) -> Result<NodeId> {
     t.select(nan, last, y)
 }
 
-/// Quantiles by linear interpolation; the axis of `q`, if it is not one number, comes first.
+/// Quantiles by linear interpolation; the axis of `q`, if there are `many`, comes first, and the result is float64.
 pub fn quantile(
     t: &mut Tape,
     x: NodeId,
@@ -167,7 +167,7 @@ pub fn quantile(
         return Err(Error::Value(format!("quantile: needs at least one quantile, got {}", q.len())));
     }
     let set = reduced("quantile", axes, t.rank(x))?;
-    let float = as_float(t, "quantile", x)?;
+    let float = if many { t.cast(x, DType::F64)? } else { as_float(t, "quantile", x)? };
     let (flat, n) = as_last(t, float, &set)?;
     if n == 0 {
         return Err(Error::Value(format!("quantile: nothing along axes {set:?} of shape {}", shape::show(t.shape(x)))));
@@ -294,7 +294,9 @@ fn nan_extreme(t: &mut Tape, max: bool, x: NodeId, axes: Option<&[i64]>, keepdim
 
 /// The covariance matrix of the rows of `x` (of its columns, if not `rowvar`), divided by n - ddof.
 pub fn cov(t: &mut Tape, x: NodeId, rowvar: bool, ddof: f64) -> Result<NodeId> {
-    let x = as_float(t, "cov", x)?;
+    float_of("cov", t.dtype(x))?;
+    // NumPy computes covariances in float64 always
+    let x = t.cast(x, DType::F64)?;
     let x = match (t.rank(x), rowvar) {
         (0 | 1, _) => super::shape::atleast(t, x, 2)?,
         (2, true) => x,

@@ -72,8 +72,7 @@ impl Plan {
             )));
         }
         let nodes = program.nodes.len();
-        let scalars: Vec<bool> =
-            program.outputs.iter().map(|&o| program.nodes[o as usize].shape.is_empty()).collect();
+        let scalars: Vec<bool> = program.outputs.iter().map(|&o| program.nodes[o as usize].shape.is_empty()).collect();
         let program = if options.simplify { simplify::simplify(program) } else { program };
         let ir = ir::build(&program)?;
         let schedule = region::partition(&ir, options.small.min(1024), options.fuse);
@@ -92,12 +91,12 @@ impl Plan {
 
     /// Values as parameters, by their place.
     pub fn params_of<'a>(&self, values: &'a [Value]) -> Vec<Param<'a>> {
-        let slots = &self.runner.code.params;
-        let bytes = |v: &'a Value, n: usize| match v {
-            Value::Scalar(bits) => Param::of_number(bits, n),
-            Value::Array(b) => Param::new(&b.as_slice::<u8>()[..n.min(b.len_bytes())]),
-        };
-        values.iter().zip(slots).map(|(v, slot)| bytes(v, slot.bytes)).collect()
+        values.iter().zip(self.param_bytes()).map(|(v, bytes)| Param::of(v, bytes)).collect()
+    }
+
+    /// The length of each parameter in bytes.
+    pub fn param_bytes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.runner.code.params.iter().map(|slot| slot.bytes)
     }
 
     /// Whether a run is long enough for the interpreter to be let go.

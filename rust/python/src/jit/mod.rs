@@ -413,10 +413,10 @@ impl Replay {
                 Action::Run { plan, params } => {
                     let given: Vec<Param<'_>> = params
                         .iter()
-                        .zip(plan.param_bytes().iter().copied())
+                        .zip(plan.param_bytes())
                         .map(|(s, bytes)| match s {
-                            Source::Computed(k) => Ok(mlgrad_core::plan::bytes_of(&computed[*k], bytes)),
-                            Source::Constant(v) => Ok(mlgrad_core::plan::bytes_of(v, bytes)),
+                            Source::Computed(k) => Ok(Param::of(&computed[*k], bytes)),
+                            Source::Constant(v) => Ok(Param::of(v, bytes)),
                             Source::Held(k) => Ok(held[*k].param()),
                             Source::Argument(k) => match &call.leaves[*k] {
                                 Leaf::Traced(d, _) => Ok(d.param()),
@@ -565,9 +565,7 @@ fn several<'py, T: for<'a> FromPyObject<'a, 'py>>(what: &str, given: &Bound<'py,
     let items: Vec<Bound<'py, PyAny>> = given.try_iter()?.collect::<PyResult<_>>()?;
     items
         .iter()
-        .map(|x| {
-            x.extract::<T>().map_err(|_| PyTypeError::new_err(format!("jit: {what} has the wrong type: {given}")))
-        })
+        .map(|x| x.extract::<T>().map_err(|_| PyTypeError::new_err(format!("jit: {what} has the wrong type: {given}"))))
         .collect()
 }
 

@@ -3,8 +3,11 @@
 mod callable;
 mod grad;
 mod jvp;
+mod linearize;
+mod recorded;
 mod session;
 mod stop;
+mod traced;
 mod vjp;
 mod vmap;
 
@@ -17,6 +20,8 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     grad::register(m)?;
     vjp::register(m)?;
     jvp::register(m)?;
+    linearize::register(m)?;
     stop::register(m)?;
+    traced::register(m)?;
     vmap::register(m)
 }

@@ -331,43 +331,64 @@ unsafe fn row<T: Copy, P: Put<T>>(n: usize, dst: *mut T, src: *const T) {
 
 /// Elements along a side of a tile.
 const TILE: usize = 8;
+/// Elements along a side of a block of tiles: few enough pages and cache sets that neighbouring lines, which the processor
+/// fetches along, are still there when their tile comes.
+const SIDE: usize = 64;
 
 /// The source runs along `a`, the destination along `b`: tiles, so that each cache line is used whole on both sides.
 ///
 /// # Safety
 /// As for [`plane`].
 unsafe fn transpose<T: Copy, P: Put<T>>(a: Axis, b: Axis, dst: *mut u8, src: *const u8) {
-    // SAFETY (the whole function): indices stay below a.n and b.n.
-    unsafe {
-        let mut i = 0;
-        while i < a.n {
-            let height = TILE.min(a.n - i);
-            let mut j = 0;
-            while j < b.n {
-                let width = TILE.min(b.n - j);
-                let to = dst.offset(i as isize * a.dst + j as isize * b.dst);
-                let from = src.offset(i as isize * a.src + j as isize * b.src);
-                if height == TILE && width == TILE {
-                    let columns: [[T; TILE]; TILE] =
-                        std::array::from_fn(|q| from.offset(q as isize * b.src).cast::<[T; TILE]>().read_unaligned());
-                    let rows: [[T; TILE]; TILE] = std::array::from_fn(|p| std::array::from_fn(|q| columns[q][p]));
-                    for (p, row) in rows.iter().enumerate() {
-                        let at = to.offset(p as isize * a.dst).cast::<[T; TILE]>();
-                        let old = at.read_unaligned();
-                        at.write_unaligned(std::array::from_fn(|q| P::put(old[q], row[q])));
-                    }
-                } else {
-                    for p in 0..height as isize {
-                        for q in 0..width as isize {
-                            let at = to.offset(p * a.dst + q * b.dst).cast::<T>();
-                            let new = from.offset(p * a.src + q * b.src).cast::<T>().read_unaligned();
-                            at.write_unaligned(P::put(at.read_unaligned(), new));
+    for i0 in (0..a.n).step_by(SIDE) {
+        for j0 in (0..b.n).step_by(SIDE) {
+            for i in (i0..a.n.min(i0 + SIDE)).step_by(TILE) {
+                for j in (j0..b.n.min(j0 + SIDE)).step_by(TILE) {
+                    let (height, width) = (TILE.min(a.n - i), TILE.min(b.n - j));
+                    // SAFETY: the tile lies below a.n and b.n.
+                    unsafe {
+                        let to = dst.offset(i as isize * a.dst + j as isize * b.dst);
+                        let from = src.offset(i as isize * a.src + j as isize * b.src);
+                        if height == TILE && width == TILE {
+                            whole_tile::<T, P>(a.dst, b.src, to, from);
+                        } else {
+                            part_of_tile::<T, P>(Axis { n: height, ..a }, Axis { n: width, ..b }, to, from);
                         }
                     }
                 }
-                j += TILE;
             }
-            i += TILE;
+        }
+    }
+}
+
+/// # Safety
+/// Rows of TILE elements are valid on either side, `dst_step` and `src_step` bytes apart.
+#[inline(always)]
+unsafe fn whole_tile<T: Copy, P: Put<T>>(dst_step: isize, src_step: isize, dst: *mut u8, src: *const u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let columns: [[T; TILE]; TILE] =
+            std::array::from_fn(|q| src.offset(q as isize * src_step).cast::<[T; TILE]>().read_unaligned());
+        let rows: [[T; TILE]; TILE] = std::array::from_fn(|p| std::array::from_fn(|q| columns[q][p]));
+        for (p, row) in rows.iter().enumerate() {
+            let at = dst.offset(p as isize * dst_step).cast::<[T; TILE]>();
+            let old = at.read_unaligned();
+            at.write_unaligned(std::array::from_fn(|q| P::put(old[q], row[q])));
+        }
+    }
+}
+
+/// # Safety
+/// As for [`plane`].
+unsafe fn part_of_tile<T: Copy, P: Put<T>>(a: Axis, b: Axis, dst: *mut u8, src: *const u8) {
+    for p in 0..a.n as isize {
+        for q in 0..b.n as isize {
+            // SAFETY: p and q are below the lengths.
+            unsafe {
+                let at = dst.offset(p * a.dst + q * b.dst).cast::<T>();
+                let new = src.offset(p * a.src + q * b.src).cast::<T>().read_unaligned();
+                at.write_unaligned(P::put(at.read_unaligned(), new));
+            }
         }
     }
 }

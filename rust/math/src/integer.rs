@@ -2,8 +2,8 @@
 
 use super::map::{Map1, Map2, map1, map2};
 use super::{Isa, Kernel, isa};
-use crate::ops::elementwise::{Binary, Unary};
-use crate::tape::DType;
+use crate::dtype::DType;
+use crate::ops::{Binary, Unary};
 
 /// The kernel of an operation of one argument on Bool, U8, I32 or I64; None where NumPy refuses it or changes the dtype.
 ///
@@ -59,6 +59,10 @@ pub fn unary_on(isa: Isa, op: Unary, dtype: DType) -> Option<Kernel> {
 pub fn binary_on(isa: Isa, op: Binary, dtype: DType) -> Option<Kernel> {
     if dtype == DType::Bool {
         return on_bool(isa, op);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let (Isa::Avx512, Some(kernel)) = (isa, super::masks::compare(op, dtype)) {
+        return Some(kernel);
     }
     macro_rules! on_integers {
         ($op:ty) => {

@@ -3,9 +3,12 @@
 //! Element i of a block goes to virtual lane i mod L, and the lanes are joined by halves. L is the same for every instruction
 //! set, so all of them give the same bits.
 
+#[cfg(target_arch = "x86_64")]
+mod vector;
+
 use super::Isa;
+use crate::dtype::DType;
 use crate::ops::ReduceOp;
-use crate::tape::DType;
 
 /// `acc[0] = op(acc[0], reduce(src[0..n]))`.
 ///
@@ -65,6 +68,12 @@ macro_rules! by_op_and_dtype {
 /// The kernel that reduces a block. Any and All take Bool (any byte but 0 is true) and Max and Min take every dtype but the
 /// complex ones; Sum and Prod refuse Bool, and integers wrap in their own dtype (callers cast first, as NumPy does).
 pub fn block(isa: Isa, op: ReduceOp, dtype: DType) -> Option<ReduceKernel> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kernel) = vector::block(isa, op, dtype) {
+        return Some(kernel);
+    }
+    // With AVX-512 the compiler takes several iterations of the integer loops at once and spends its time on shuffles.
+    let isa = if isa == Isa::Avx512 { Isa::Avx2 } else { isa };
     macro_rules! fold {
         ($f:ty, $t:ty) => {
             choose_block::<$f, $t, { LANE_BYTES / size_of::<$t>() }>(isa)
@@ -117,6 +126,11 @@ trait Bits: Copy {
 trait Fold<T: Copy> {
     const IDENTITY: T;
     fn join(a: T, b: T) -> T;
+    /// The result of a block: a nan of an extreme becomes the usual one, whichever it was.
+    #[inline(always)]
+    fn finish(x: T) -> T {
+        x
+    }
 }
 
 struct Sum;
@@ -194,12 +208,20 @@ macro_rules! float {
             fn join(a: $t, b: $t) -> $t {
                 if (b > a) | b.is_nan() { b } else { a }
             }
+            #[inline(always)]
+            fn finish(x: $t) -> $t {
+                if x.is_nan() { <$t>::NAN } else { x }
+            }
         }
         impl Fold<$t> for Min {
             const IDENTITY: $t = <$t>::INFINITY;
             #[inline(always)]
             fn join(a: $t, b: $t) -> $t {
                 if (b < a) | b.is_nan() { b } else { a }
+            }
+            #[inline(always)]
+            fn finish(x: $t) -> $t {
+                if x.is_nan() { <$t>::NAN } else { x }
             }
         }
     )*};
@@ -226,18 +248,29 @@ impl Fold<u8> for And {
 /// Up to here a block is reduced in order: cheaper than filling the lanes.
 const SHORT: usize = 8;
 
+/// A short block, reduced in order.
+///
+/// # Safety
+/// As [`ReduceKernel`].
+#[inline(always)]
+unsafe fn short<F: Fold<T>, T: Copy>(n: usize, acc: *mut T, src: *const T) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut total = F::IDENTITY;
+        for i in 0..n {
+            total = F::join(total, src.add(i).read_unaligned());
+        }
+        acc.write_unaligned(F::join(acc.read_unaligned(), F::finish(total)));
+    }
+}
+
 #[inline(always)]
 unsafe fn fold_block<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8, src: *const u8) {
     let (acc, src) = (acc.cast::<T>(), src.cast::<T>());
     // SAFETY: n elements of src and one of acc are valid; chunks and the tail stay below n.
     unsafe {
         if n <= SHORT {
-            let mut total = F::IDENTITY;
-            for i in 0..n {
-                total = F::join(total, src.add(i).read_unaligned());
-            }
-            acc.write_unaligned(F::join(acc.read_unaligned(), total));
-            return;
+            return short::<F, T>(n, acc, src);
         }
         let mut lanes = [F::IDENTITY; L];
         let mut i = 0;
@@ -262,7 +295,7 @@ unsafe fn fold_block<F: Fold<T>, T: Copy, const L: usize>(n: usize, acc: *mut u8
             }
             width /= 2;
         }
-        acc.write_unaligned(F::join(acc.read_unaligned(), lanes[0]));
+        acc.write_unaligned(F::join(acc.read_unaligned(), F::finish(lanes[0])));
     }
 }
 
@@ -474,6 +507,28 @@ mod tests {
                     add(n, acc.as_mut_ptr().cast(), row.as_ptr().cast());
                 }
                 assert_eq!(acc, (0..n).map(|i| (i + i * i) as f64).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn every_float_reduction_has_the_same_bits_on_every_instruction_set() {
+        for n in 0..300 {
+            let mut x: Vec<f64> = (0..n).map(|i| 1.0 + 0.1 * (i as f64 * 1.7).sin()).collect();
+            for special in [None, Some(-0.0), Some(f64::NAN), Some(-f64::NAN), Some(f64::INFINITY)] {
+                if let (Some(v), true) = (special, n > 0) {
+                    x[n / 2] = v;
+                }
+                let y: Vec<f32> = x.iter().map(|v| *v as f32).collect();
+                for op in [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min] {
+                    let start = f64::from_bits(init(op, DType::F64).unwrap());
+                    let want = reduce(Isa::Scalar, op, DType::F64, start, &x).to_bits();
+                    let want32 = reduce(Isa::Scalar, op, DType::F32, start as f32, &y).to_bits();
+                    for isa in available() {
+                        assert_eq!(reduce(isa, op, DType::F64, start, &x).to_bits(), want, "{op:?} {n} {special:?}");
+                        assert_eq!(reduce(isa, op, DType::F32, start as f32, &y).to_bits(), want32, "{op:?} {n} f32");
+                    }
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::map::{Map1, map1};
 use super::{Isa, Kernel, isa};
-use crate::tape::DType;
+use crate::dtype::DType;
 
 /// The kernel that converts between two of Bool, U8, I32, I64, F32, F64; None for the complex types.
 ///
@@ -14,6 +14,10 @@ pub fn cast(from: DType, to: DType) -> Option<Kernel> {
 
 /// [`cast`] for a given instruction set.
 pub fn cast_on(isa: Isa, from: DType, to: DType) -> Option<Kernel> {
+    #[cfg(target_arch = "x86_64")]
+    if let (Isa::Avx512, Some(kernel)) = (isa, super::masks::cast(from, to)) {
+        return Some(kernel);
+    }
     macro_rules! lanes {
         ($a:ty, $b:ty) => {{
             const A: usize = size_of::<$a>();
@@ -88,8 +92,12 @@ to_bool! {
 
 macro_rules! truncate {
     ($x:ident, $float:ty => $int:ty) => {
-        // Rust's own conversion saturates; the smallest integer comes out right, the rest is replaced.
-        if $x < -(<$int>::MIN as $float) { $x as $int } else { <$int>::MIN }
+        if $x.abs() < -(<$int>::MIN as $float) {
+            // SAFETY: it is in range, and not nan. (The safe conversion would do a second test, and not become a vector.)
+            unsafe { $x.to_int_unchecked::<$int>() }
+        } else {
+            <$int>::MIN
+        }
     };
 }
 

@@ -2,7 +2,7 @@
 
 use super::map::{Map3, map3};
 use super::{Isa, Kernel, isa};
-use crate::tape::DType;
+use crate::dtype::DType;
 
 /// `dst = a ? b : c`, with a an array of bool bytes and b, c of the dtype.
 pub fn select(dtype: DType) -> Kernel {
@@ -11,6 +11,10 @@ pub fn select(dtype: DType) -> Kernel {
 
 /// [`select`] for a given instruction set.
 pub fn select_on(isa: Isa, dtype: DType) -> Kernel {
+    #[cfg(target_arch = "x86_64")]
+    if let (Isa::Avx512, Some(kernel)) = (isa, super::masks::select(dtype.size())) {
+        return kernel;
+    }
     match dtype.size() {
         1 => map3::<Select, u8, u8, 64>(isa),
         4 => map3::<Select, u8, u32, 16>(isa),

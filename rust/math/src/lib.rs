@@ -6,7 +6,9 @@
 
 mod basic;
 pub mod cast;
+mod constants;
 mod dd;
+pub mod dtype;
 mod erf;
 mod exp;
 mod float;
@@ -16,6 +18,9 @@ pub mod isa;
 mod kernel;
 mod log;
 mod map;
+#[cfg(target_arch = "x86_64")]
+mod masks;
+pub mod ops;
 mod power;
 pub mod reduce;
 pub mod select;
@@ -26,8 +31,7 @@ mod trig;
 
 pub use isa::{Isa, available, isa};
 
-use crate::ops::elementwise as ops;
-use crate::tape::DType;
+pub use dtype::DType;
 
 /// One pass over n elements: `dst[i] = op(a[i], b[i], c[i])`; operands that the operation lacks are ignored (may be null).
 ///

@@ -1,0 +1,72 @@
+//! linearize: the value of a function, and its derivative at that point as a map of tangents.
+
+use mlgrad_core::tape::NodeId;
+use mlgrad_core::walk;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::recorded::{Recorded, Returned};
+use crate::error::OrRaise;
+use crate::tree::Tree;
+
+/// Maps one tangent a primal to the tangent of the result. May be called any number of times.
+#[pyclass(frozen, module = "mlgrad")]
+pub struct JvpFunction(Recorded);
+
+#[pymethods]
+impl JvpFunction {
+    #[pyo3(signature = (*tangents))]
+    fn __call__(&self, py: Python<'_>, tangents: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+        let r = &self.0;
+        let mark = r.mark()?;
+        if tangents.len() != r.arguments.len() {
+            return Err(PyValueError::new_err(format!(
+                "linearize: the function was recorded with {} primals, but {} tangents are given",
+                r.arguments.len(),
+                tangents.len()
+            )));
+        }
+        let mut directions = Vec::new();
+        for (k, (tangent, argument)) in tangents.iter().zip(&r.arguments).enumerate() {
+            let mut leaves = Vec::new();
+            if !Tree::flatten(&tangent, &mut leaves)?.same(py, &argument.tree)? {
+                return Err(PyValueError::new_err(format!(
+                    "linearize: tangent {k} has another structure (of lists, tuples, dicts) than primal {k}"
+                )));
+            }
+            for (leaf, &alias) in leaves.iter().zip(&argument.nodes) {
+                directions.push(Some(r.seed(py, "tangent", leaf, alias)?));
+            }
+        }
+        let found: Vec<NodeId> = {
+            let mut state = r.trace.access();
+            let t = &mut state.tape;
+            let found = walk::jvp(t, &r.aliases(), &directions, &r.result.nodes).or_raise(py)?;
+            let zeros = |(d, &y): (Option<NodeId>, &NodeId)| d.map_or_else(|| t.lit_like(0.0, y), Ok);
+            found.into_iter().zip(&r.result.nodes).map(zeros).collect::<mlgrad_core::Result<_>>().or_raise(py)?
+        };
+        let mut leaves = r.deliver(py, &found, mark)?.into_iter();
+        r.result.tree.unflatten(py, &mut leaves)
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(self.0.refuse_pickle())
+    }
+}
+
+/// `(f(*primals), jvp_fn)`: jvp_fn(*tangents) is the derivative at primals in that direction; f is recorded once.
+#[pyfunction]
+#[pyo3(signature = (f, *primals))]
+fn linearize<'py>(
+    py: Python<'py>,
+    f: &Bound<'py, PyAny>,
+    primals: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (recorded, Returned { value, .. }) = Recorded::new("linearize", f, primals, false)?;
+    Ok((value, JvpFunction(recorded)).into_pyobject(py)?.into_any())
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(linearize, m)?)
+}
