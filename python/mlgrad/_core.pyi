@@ -7,7 +7,6 @@ from typing import Any, ClassVar, NoReturn, final
 import numpy as np
 
 __version__: str
-__all__: list[str]
 
 # NumPy's functions on traced arrays, by NumPy's names
 functions: ModuleType
