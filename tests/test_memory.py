@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import textwrap
+import time
 import weakref
 from typing import Any
 
@@ -113,6 +114,28 @@ def test_a_long_chain_over_small_arrays_stays_correct() -> None:
     u = np.array([0.5, -1.0, 0.25, 1.0])
     numeric = (f(x + 1e-6 * u) - f(x - 1e-6 * u)) / 2e-6
     assert np.sum(grad(f)(x) * u) == pytest.approx(numeric, rel=1e-6)
+
+
+def test_planning_is_linear_in_reads_and_passes() -> None:
+    """Adjoints of reads that pass a long loop unchanged must not pile up."""
+
+    def f(x: Any, n: int) -> Any:
+        total = 0.0
+        for k in range(n):
+            x = x + np.sqrt(x[::-1] + 2) * 0.01
+            total = total + x[k % 4]
+        return total
+
+    def best(n: int) -> float:
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            grad(f)(np.ones(4), n)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    best(100)
+    assert best(2000) < 30 * best(200)
 
 
 def test_nothing_stays_behind() -> None:

@@ -205,7 +205,7 @@ LONG = {
     """,
     "one large product": """
         f = mlgrad.jit(lambda a, b: a @ b)
-        args = (np.ones((9000, 9000)), np.ones((9000, 9000)))
+        args = (np.ones((7000, 7000)), np.ones((7000, 7000)))
     """,
 }
 

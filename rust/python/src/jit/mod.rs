@@ -331,16 +331,6 @@ fn output_of(py: Python<'_>, output: &Output, values: Vec<Option<Value>>) -> PyR
 }
 
 <<<<<<< HEAD
-/// An array among the results is a copy at every call.
-fn fresh(o: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    if o.is_instance_of::<numpy::PyUntypedArray>() {
-        return Ok(o.call_method0(intern!(o.py(), "copy"))?.unbind());
-    }
-    Ok(o.clone().unbind())
-}
-
-=======
->>>>>>> main
 impl Entry {
     fn fits(&self, py: Python<'_>, call: &Call<'_>) -> PyResult<bool> {
         if self.leaves.len() != call.leaves.len() || !self.args.same(py, &call.args)? {
