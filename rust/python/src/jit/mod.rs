@@ -90,15 +90,7 @@ impl Jit {
         let mut objects = Vec::new();
         let mut flatten = |x: &Bound<'py, PyAny>, fixed: bool| -> PyResult<Tree> {
             if fixed {
-                // what can change in place would be found equal to itself
-                x.hash().map_err(|_| {
-                    PyTypeError::new_err(format!(
-                        "jit: a static argument must be hashable, since it is part of the key; got a {}. Pass a tuple instead of \
-                         a list, or leave it out of static_argnums",
-                        x.get_type()
-                    ))
-                })?;
-                leaves.push(Leaf::Static(x.clone()));
+                leaves.push(Leaf::key(x)?);
                 return Ok(Tree::Leaf);
             }
             objects.clear();
@@ -330,7 +322,6 @@ fn output_of(py: Python<'_>, output: &Output, values: Vec<Option<Value>>) -> PyR
     output.tree.unflatten(py, &mut leaves.into_iter())
 }
 
-<<<<<<< HEAD
 impl Entry {
     fn fits(&self, py: Python<'_>, call: &Call<'_>) -> PyResult<bool> {
         if self.leaves.len() != call.leaves.len() || !self.args.same(py, &call.args)? {
