@@ -394,8 +394,8 @@ def curl(f: Function) -> Function:
     Examples
     --------
     >>> import mlgrad, numpy as np
-    >>> mlgrad.curl(lambda r: np.stack([-r[1], r[0], r[2]]))(np.array([1.0, 2.0, 3.0]))
-    array([0., 0., 2.])
+    >>> mlgrad.curl(lambda r: np.stack([r[0] - r[1], r[0], r[2]]))(np.array([1.0, 2.0, 3.0])).tolist()
+    [0.0, 0.0, 2.0]
     """
 
     def value(x: Any) -> Any:
@@ -446,7 +446,7 @@ class Taylor:
             return result
         if h.shape != self.point.shape:
             raise ValueError(f"Taylor: expected a point of shape {self.point.shape}, got {h.shape}")
-        total = np.float64(0.0)
+        total: Any = 0.0
         for k, d in enumerate(self.derivatives):
             for _ in range(k):
                 d = np.tensordot(d, h, h.ndim)
