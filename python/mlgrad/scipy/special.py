@@ -196,7 +196,9 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False) -
     if b is not None:
         terms = _array(b) * terms
     with np.errstate(divide="ignore", invalid="ignore"):
-        out = np.log(np.sum(terms, axis=axis, keepdims=True)) + top
+        total = np.sum(terms, axis=axis, keepdims=True)
+        # where nothing is added up (all -inf) the derivative is 0
+        out = np.where(total == 0, -np.inf, np.log(total) + top)
     if keepdims:
         return out
     return _scalar(np.reshape(out, ()) if axis is None else np.squeeze(out, axis=axis))
