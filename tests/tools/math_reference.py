@@ -1,4 +1,4 @@
-"""Writes rust/core/tests/data/math_reference.txt: values of the elementary functions by mpmath, for math_accuracy.rs.
+"""Writes rust/math/tests/data/math_reference.txt: values of the elementary functions by mpmath, for math_accuracy.rs.
 
 A section is `op dtype bound`, bound in ulp; a line is the bits of the arguments, of the rounded value, and what the rounding
 left, in 1/256 ulp. Needs mpmath and numpy.
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from mpmath import mp, mpf
 
-OUT = Path(__file__).resolve().parents[2] / "rust/core/tests/data/math_reference.txt"
+OUT = Path(__file__).resolve().parents[2] / "rust/math/tests/data/math_reference.txt"
 rng = np.random.default_rng(20)
 
 

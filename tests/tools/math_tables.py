@@ -1,4 +1,4 @@
-"""Writes rust/core/src/math/tables.rs: coefficients and tables of the SIMD elementary functions.
+"""Writes rust/math/src/tables.rs: coefficients and tables of the SIMD elementary functions.
 
 Needs mpmath. Run from anywhere: python tests/tools/math_tables.py
 """
@@ -10,7 +10,7 @@ from mpmath import mp, mpf
 
 mp.prec = 400
 
-OUT = Path(__file__).resolve().parents[2] / "rust/core/src/math/tables.rs"
+OUT = Path(__file__).resolve().parents[2] / "rust/math/src/tables.rs"
 lines: list[str] = []
 
 

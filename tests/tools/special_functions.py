@@ -1,4 +1,4 @@
-"""Writes the coefficients and the test tables of rust/core/src/math/special with mpmath.
+"""Writes the coefficients and the test tables of rust/math/src/special with mpmath.
 
     python tests/tools/special_functions.py
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import mpmath as mp
 
 mp.mp.dps = 60
-TARGET = Path(__file__).parents[2] / "rust/core/src/math/special"
+TARGET = Path(__file__).parents[2] / "rust/math/src/special"
 
 HEADER = """//! Written by tests/tools/special_functions.py. {0}
 #![allow(clippy::excessive_precision, clippy::approx_constant)]

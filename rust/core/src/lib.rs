@@ -3,7 +3,6 @@
 pub mod error;
 pub mod exec;
 pub mod linalg;
-pub mod math;
 pub mod numpy;
 pub mod ops;
 pub mod plan;
@@ -11,3 +10,4 @@ pub mod tape;
 pub mod walk;
 
 pub use error::{Error, Result};
+pub use mlgrad_math as math;

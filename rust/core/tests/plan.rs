@@ -139,9 +139,7 @@ fn plain(t: &Tape) -> Vec<Vec<f64>> {
                     })
                 })
                 .collect(),
-            Op::Select(_) => {
-                (0..size).map(|i| if input(0)[i] != 0.0 { input(1)[i] } else { input(2)[i] }).collect()
-            }
+            Op::Select(_) => (0..size).map(|i| if input(0)[i] != 0.0 { input(1)[i] } else { input(2)[i] }).collect(),
             Op::Cast(_) => input(0).iter().map(|&x| round(x)).collect(),
             Op::Movement(m) => {
                 let from = t.shape(n.inputs[0]).clone();
@@ -339,7 +337,11 @@ fn random(seed: u64, steps: usize, lengths: &[usize]) -> Tape {
                 if r.below(3) == 0 {
                     let part = t.slice(x, Box::new(w.clone()), &piece).unwrap();
                     let twice = t.add(part, part).unwrap();
-                    if r.below(2) == 0 { t.update(x, twice, Box::new(w)) } else { t.assemble(&s, vec![w.clone(), w], &[twice, part]) }
+                    if r.below(2) == 0 {
+                        t.update(x, twice, Box::new(w))
+                    } else {
+                        t.assemble(&s, vec![w.clone(), w], &[twice, part])
+                    }
                 } else {
                     t.slice(x, Box::new(w), &piece)
                 }
@@ -391,14 +393,15 @@ const CHOICES: [Options; 6] = [
 /// Every choice of options gives the same bits, close to what the plain evaluator gives.
 fn agree(t: &Tape, seed: u64) {
     let expected = plain(t);
-    let pending: Vec<NodeId> =
-        (0..t.len() as u32).map(NodeId).filter(|&i| t.node(i).value.is_none()).collect();
+    let pending: Vec<NodeId> = (0..t.len() as u32).map(NodeId).filter(|&i| t.node(i).value.is_none()).collect();
     let mut r = Noise(seed);
     // all nodes, then a few, so that the others may be fused away
-    let few: Vec<NodeId> = pending.iter().rev().take(3).chain(pending.iter().filter(|_| r.below(6) == 0)).copied().collect();
+    let few: Vec<NodeId> =
+        pending.iter().rev().take(3).chain(pending.iter().filter(|_| r.below(6) == 0)).copied().collect();
     let mut seen: Vec<Option<Vec<u8>>> = vec![None; t.len()];
     for targets in [&pending, &few] {
-        let targets: Vec<NodeId> = targets.iter().copied().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        let targets: Vec<NodeId> =
+            targets.iter().copied().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
         if targets.is_empty() {
             continue;
         }
@@ -416,7 +419,9 @@ fn agree(t: &Tape, seed: u64) {
                 }
                 match &seen[i] {
                     None => seen[i] = Some(out),
-                    Some(first) => assert!(*first == out, "%{i} {options:?}: other bits {x:?} {:?}\n{t}", numbers(first, dtype)),
+                    Some(first) => {
+                        assert!(*first == out, "%{i} {options:?}: other bits {x:?} {:?}\n{t}", numbers(first, dtype))
+                    }
                 }
             }
         }

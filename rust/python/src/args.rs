@@ -61,14 +61,27 @@ pub fn shape(what: &str, object: &Any<'_>) -> PyResult<Shape> {
         .collect()
 }
 
-/// `order=` must leave the order of elements as C has it.
-pub fn c_order(what: &str, order: Option<&str>) -> PyResult<()> {
+/// `order=` where it only says how a copy lies in memory.
+pub fn memory_order(what: &str, order: Option<&str>) -> PyResult<()> {
     match order {
         None | Some("C" | "K" | "A") => Ok(()),
-        Some(o) => Err(PyTypeError::new_err(format!(
-            "{what}: order='{o}' is not supported for traced arrays; transpose first, as in {what}(x.T)"
-        ))),
+        Some(o) => Err(unsupported_order(what, o)),
     }
+}
+
+/// `order=` where it says in which order the elements of `a` are taken: C only, under whatever name.
+pub fn element_order(what: &str, a: &Array, order: Option<&str>) -> PyResult<()> {
+    match order {
+        None | Some("C") => Ok(()),
+        Some("K" | "A") if a.layout().is_none() => Ok(()),
+        Some(o) => Err(unsupported_order(what, o)),
+    }
+}
+
+fn unsupported_order(what: &str, order: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{what}: order='{order}' is not supported for traced arrays; transpose first, as in {what}(x.T)"
+    ))
 }
 
 /// Arguments that would change the result and are not supported for traced arrays.

@@ -82,7 +82,7 @@ impl Drop for Cell {
 
 /// An array whose operations are recorded: what the functions under grad, vmap, jit and Tape receive in the place of NumPy
 /// arrays. It has the operators and methods of numpy.ndarray, and NumPy's functions take it.
-#[pyclass(frozen, name = "Array", module = "mlgrad")]
+#[pyclass(frozen, mapping, name = "Array", module = "mlgrad")]
 pub struct Array {
     cell: Arc<Cell>,
     path: Path,

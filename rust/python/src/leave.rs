@@ -1,9 +1,10 @@
 //! Leaving the tape: what a traced array says where Python or NumPy asks for its value.
 
-use mlgrad_core::ops::ReduceOp;
+use mlgrad_core::ops::{Leaf, Op, ReduceOp};
 use mlgrad_core::tape::{DType, NodeId, shape};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use rustc_hash::FxHashSet;
 
 use crate::array::{Array, record};
 use crate::convert;
@@ -15,6 +16,68 @@ pub fn refused(what: &str) -> PyErr {
          functions (np.sin, not math.sin). For a buffer to write traced values into, use np.zeros_like(x) or \
          mlgrad.numpy.zeros; for np.array([x[0], x[1]]), use np.stack or mlgrad.numpy.array. To take the value on purpose, use \
          mlgrad.stop_gradient(x)"
+    ))
+}
+
+/// Whether no derivative flows through the value: between it and the arguments of the transforms stands `stop_gradient`, or
+/// it does not depend on them at all. Then it may leave the tape.
+fn is_detached(py: Python<'_>, a: &Array) -> PyResult<bool> {
+    record(py, a.trace(), |s| {
+        let mut todo = vec![a.node_in(s)?];
+        let mut seen = FxHashSet::default();
+        while let Some(n) = todo.pop() {
+            match s.tape.op(n) {
+                Op::Leaf(Leaf::Alias) => return Ok(false),
+                Op::Leaf(Leaf::Stop) => {}
+                _ => todo.extend(s.tape.node(n).inputs.iter().filter(|&&i| seen.insert(i))),
+            }
+        }
+        Ok(true)
+    })
+}
+
+/// Refuses to hand out a floating-point value that carries a derivative.
+pub fn check_leaving(py: Python<'_>, a: &Array, what: &str) -> PyResult<()> {
+    if a.trace().jit && a.dtype.is_inexact() {
+        return Err(PyTypeError::new_err(format!(
+            "{what}: a {} value cannot leave a jitted function while it is recorded; keep it an mlgrad.Array and use NumPy's \
+             functions, or hand it to Python with mlgrad.pure_callback",
+            a.dtype
+        )));
+    }
+    if a.dtype.is_inexact() && !is_detached(py, a)? { Err(refused(what)) } else { Ok(()) }
+}
+
+/// `np.asarray(x)` of what may leave.
+pub fn as_array<'py>(py: Python<'py>, a: &Array, dtype: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    check_leaving(py, a, "making a NumPy array of it")?;
+    if a.trace().jit || a.is_abstract(py)? {
+        return Err(PyTypeError::new_err(format!(
+            "making a NumPy array of a traced {} array: its values are not known here (inside jit or vmap); use NumPy's functions \
+             on the Array itself",
+            a.dtype
+        )));
+    }
+    let numpy = py.import("numpy")?;
+    numpy.call_method1("asarray", (value(py, a)?, dtype))
+}
+
+/// `float(x)`
+pub fn float(py: Python<'_>, a: &Array, what: &str) -> PyResult<f64> {
+    if a.size() != 1 {
+        return Err(not_single(a, what));
+    }
+    if !a.dtype.is_inexact() {
+        return integer(py, a, what).map(|v| v as f64);
+    }
+    check_leaving(py, a, what)?;
+    Ok(f64::from_bits(single(py, a, |t, x| t.cast(x, DType::F64))?))
+}
+
+fn not_single(a: &Array, what: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "only length-1 arrays can be converted to Python scalars; {what} got shape {}",
+        shape::show(&a.shape)
     ))
 }
 
@@ -45,28 +108,26 @@ pub fn truth(py: Python<'_>, a: &Array) -> PyResult<bool> {
     }
 }
 
-/// The value of an integer or bool array of one element.
+/// `int(x)`: of integers and bool, and of floats that may leave.
 pub fn integer(py: Python<'_>, a: &Array, what: &str) -> PyResult<i64> {
     if a.size() != 1 {
-        return Err(PyTypeError::new_err(format!(
-            "only length-1 arrays can be converted to Python scalars; {what} got shape {}",
-            shape::show(&a.shape)
-        )));
+        return Err(not_single(a, what));
     }
-    if a.dtype.is_inexact() {
-        return Err(refused(what));
-    }
+    check_leaving(py, a, what)?;
     let bits = single(py, a, |t, x| t.cast(x, DType::I64))?;
     Ok(bits as i64)
 }
 
-/// `x.item()`: bool and integers only.
+/// `x.item()`
 pub fn item(py: Python<'_>, a: &Array) -> PyResult<Py<PyAny>> {
     if a.size() != 1 {
         return Err(PyValueError::new_err("can only convert an array of size 1 to a Python scalar"));
     }
     if a.dtype == DType::Bool {
         return Ok(truth(py, a)?.into_pyobject(py)?.to_owned().into_any().unbind());
+    }
+    if a.dtype.is_inexact() {
+        return Ok(float(py, a, "x.item()")?.into_pyobject(py)?.into_any().unbind());
     }
     Ok(integer(py, a, "x.item()")?.into_pyobject(py)?.into_any().unbind())
 }

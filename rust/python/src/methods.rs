@@ -6,12 +6,12 @@ use mlgrad_core::tape::shape;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyComplex, PyDict, PyTuple, PyType};
 
-use crate::args::{Any, c_order};
+use crate::args::{Any, element_order, memory_order};
 use crate::array::Array;
 use crate::function::{create, linear, numeric, order, reduce, shaping};
-use crate::{dtypes, function, index, leave, ufunc};
+use crate::{dtypes, function, index, leave, tape_api, ufunc};
 
 type Object = PyResult<Py<PyAny>>;
 
@@ -146,9 +146,11 @@ impl Array {
         function::array_function(py, func, args, kwargs)
     }
 
-    #[pyo3(signature = (*_args, **_kwargs))]
-    fn __array__(&self, _args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Object {
-        Err(leave::refused("making a NumPy array of it"))
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(&self, py: Python<'py>, dtype: Option<&Any<'py>>, copy: Option<bool>) -> PyResult<Any<'py>> {
+        // what leaves is fresh in any case
+        let _ = copy;
+        leave::as_array(py, self, dtype)
     }
 
     // ---- leaving the tape
@@ -158,10 +160,7 @@ impl Array {
     }
 
     fn __float__(&self, py: Python<'_>) -> PyResult<f64> {
-        if self.dtype.is_inexact() {
-            return Err(leave::refused("float(x)"));
-        }
-        leave::integer(py, self, "float(x)").map(|v| v as f64)
+        leave::float(py, self, "float(x)")
     }
 
     fn __int__(&self, py: Python<'_>) -> PyResult<i64> {
@@ -179,12 +178,41 @@ impl Array {
         leave::integer(py, self, "an index")
     }
 
-    fn __complex__(&self) -> PyResult<Py<pyo3::types::PyComplex>> {
-        Err(leave::refused("complex(x)"))
+    fn __complex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyComplex>> {
+        Ok(PyComplex::from_doubles(py, leave::float(py, self, "complex(x)")?, 0.0))
     }
 
-    fn tolist(&self) -> Object {
-        Err(leave::refused("x.tolist()"))
+    fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Any<'py>> {
+        leave::as_array(py, self, None)?.call_method0("tolist")
+    }
+
+    // ---- variables of a Tape
+
+    /// The value as a NumPy array or scalar, on a `Tape`.
+    #[getter(value)]
+    fn get_value(&self, py: Python<'_>) -> Object {
+        if self.trace().access().gradients.is_empty() {
+            leave::check_leaving(py, self, "x.value")?;
+        }
+        tape_api::value(py, self.trace(), self.node(py)?)
+    }
+
+    /// What `backward` has accumulated for this variable of a `Tape`; None before.
+    #[getter(grad)]
+    fn get_grad(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        tape_api::gradient(py, self.trace(), self.node(py)?)
+    }
+
+    /// Adds the derivative of this value to `.grad` of every variable of its `Tape`.
+    #[pyo3(signature = (gradient=None))]
+    fn backward(&self, py: Python<'_>, gradient: Option<&Any<'_>>) -> PyResult<()> {
+        tape_api::backward(py, self.trace(), self.node(py)?, gradient)
+    }
+
+    /// Forgets the gradient of this variable of a `Tape`.
+    fn zero_grad(&self, py: Python<'_>) -> PyResult<()> {
+        tape_api::zero_gradient(self.trace(), self.node(py)?);
+        Ok(())
     }
 
     #[pyo3(signature = (*args))]
@@ -550,7 +578,7 @@ impl Array {
         order: Option<&str>,
         copy: Option<bool>,
     ) -> PyResult<Array> {
-        c_order("reshape", order)?;
+        element_order("reshape", self, order)?;
         if copy == Some(true) {
             return shaping::reshape_method(py, &shaping::copied(py, self, "C")?, shape);
         }
@@ -564,7 +592,7 @@ impl Array {
 
     #[pyo3(signature = (order=None))]
     fn flatten(&self, py: Python<'_>, order: Option<&str>) -> PyResult<Array> {
-        c_order("flatten", order)?;
+        element_order("flatten", self, order)?;
         shaping::flatten(py, self)
     }
 
@@ -583,7 +611,7 @@ impl Array {
 
     #[pyo3(signature = (order="C"))]
     fn copy(&self, py: Python<'_>, order: &str) -> PyResult<Array> {
-        c_order("copy", Some(order))?;
+        memory_order("copy", Some(order))?;
         shaping::copied(py, self, order)
     }
 

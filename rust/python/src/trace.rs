@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
 use mlgrad_core::plan::{self, Plan};
-use mlgrad_core::tape::{NodeId, Shape, Tape, Value};
 use mlgrad_core::tape::DType;
+use mlgrad_core::tape::{NodeId, Shape, Tape, Value};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -152,12 +152,15 @@ impl Trace {
                 return Ok(());
             }
             let extracted =
-                if exact { plan::extract_exact(&state.tape, nodes) } else { plan::extract(&state.tape, nodes) }.or_raise(py)?;
+                if exact { plan::extract_exact(&state.tape, nodes) } else { plan::extract(&state.tape, nodes) }
+                    .or_raise(py)?;
             let plan = plan::plan_for(extracted.program).or_raise(py)?;
             let values: Vec<Value> = extracted
                 .params
                 .iter()
-                .map(|&p| state.tape.node(p).value.clone().ok_or_else(|| PyRuntimeError::new_err("a parameter without value")))
+                .map(|&p| {
+                    state.tape.node(p).value.clone().ok_or_else(|| PyRuntimeError::new_err("a parameter without value"))
+                })
                 .collect::<PyResult<_>>()?;
             (plan, extracted.params, values, extracted.outputs)
         };
@@ -281,5 +284,7 @@ fn current_line(py: Python<'_>) -> PyResult<Option<String>> {
 
 /// A value that has been computed.
 pub fn known(value: Option<Value>) -> PyResult<Value> {
-    value.ok_or_else(|| PyRuntimeError::new_err("internal error in mlgrad, please report it: a value that was not computed"))
+    value.ok_or_else(|| {
+        PyRuntimeError::new_err("internal error in mlgrad, please report it: a value that was not computed")
+    })
 }

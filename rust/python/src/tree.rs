@@ -115,11 +115,12 @@ impl Tree {
 
     /// Puts a tree together from leaves, in order.
     pub fn unflatten(&self, py: Python<'_>, leaves: &mut dyn Iterator<Item = Py<PyAny>>) -> PyResult<Py<PyAny>> {
-        let mut all = |parts: &[Tree]| -> PyResult<Vec<Py<PyAny>>> {
-            parts.iter().map(|t| t.unflatten(py, leaves)).collect()
-        };
+        let mut all =
+            |parts: &[Tree]| -> PyResult<Vec<Py<PyAny>>> { parts.iter().map(|t| t.unflatten(py, leaves)).collect() };
         Ok(match self {
-            Tree::Leaf => leaves.next().ok_or_else(|| PyValueError::new_err("tree: too few leaves for this structure"))?,
+            Tree::Leaf => {
+                leaves.next().ok_or_else(|| PyValueError::new_err("tree: too few leaves for this structure"))?
+            }
             Tree::None => py.None(),
             Tree::Tuple(parts) => PyTuple::new(py, all(parts)?)?.into_any().unbind(),
             Tree::List(parts) => PyList::new(py, all(parts)?)?.into_any().unbind(),
@@ -211,7 +212,8 @@ impl Tree {
             Tree::Tuple(p) => format!("({})", all(p)),
             Tree::List(p) => format!("[{}]", all(p)),
             Tree::Dict(k, p) => {
-                let items: Vec<String> = k.iter().zip(p).map(|(k, t)| format!("{}: {}", k.bind(py), t.show(py))).collect();
+                let items: Vec<String> =
+                    k.iter().zip(p).map(|(k, t)| format!("{}: {}", k.bind(py), t.show(py))).collect();
                 format!("{{{}}}", items.join(", "))
             }
             Tree::Named(c, p) | Tree::Dataclass(c, _, p) | Tree::Custom(c, _, p) => format!("{}({})", name(c), all(p)),

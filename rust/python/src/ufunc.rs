@@ -523,3 +523,35 @@ pub fn in_place(py: Python<'_>, name: &str, me: &Bound<'_, Array>, other: &Any<'
     write_out(py, f.name(), a, node, None)?;
     Ok(me.clone().into_any().unbind())
 }
+
+/// The ufunc `name` of the core's table, on Arrays, or on NumPy arrays and numbers, of which it gives NumPy's kind of result.
+#[pyfunction]
+#[pyo3(signature = (name, *args))]
+pub fn call_ufunc(py: Python<'_>, name: &str, args: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+    let f = Ufunc::by_name(name).ok_or_else(|| PyValueError::new_err(format!("there is no ufunc '{name}'")))?;
+    if args::find_trace(&[args.as_any()]).is_some() {
+        return call(py, f, args, &Keywords::default());
+    }
+    let trace = Trace::new(false);
+    let operands = args.iter().map(|a| convert::lift(py, &trace, &a)).collect::<PyResult<SmallVec<[Operand; 3]>>>()?;
+    let nodes = record(py, &trace, |s| f.call(&mut s.tape, &operands))?;
+    trace.finish(py, &nodes)?;
+    let mut results: SmallVec<[Py<PyAny>; 2]> = SmallVec::new();
+    for n in nodes {
+        let (value, shape, dtype) = record(py, &trace, |s| {
+            let node = s.tape.node(n);
+            Ok((node.value.clone(), node.shape.clone(), node.dtype))
+        })?;
+        let value = value.ok_or_else(|| raise(py, mlgrad_core::Error::Internal(format!("{name} was not computed"))))?;
+        results.push(convert::export(py, value, &shape, dtype)?);
+    }
+    trace.close();
+    match results.pop() {
+        Some(only) if results.is_empty() => Ok(only),
+        Some(last) => {
+            results.push(last);
+            Ok(PyTuple::new(py, results)?.into_any().unbind())
+        }
+        None => Err(raise(py, mlgrad_core::Error::Internal(format!("{name} has no result")))),
+    }
+}

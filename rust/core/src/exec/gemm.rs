@@ -1,17 +1,17 @@
 //! Matrix products of any strides, dtypes and batches, into row-major results.
 //!
-//! Invariant: how the work is cut depends on shapes and strides alone, never on the number of threads, and where a sum is cut
-//! its parts are added in order. So the bits are the same for any number of threads.
+//! Invariant: where a sum is cut depends on shapes and strides alone, and its parts are added in order; other cuts do not touch
+//! the order of any sum. So the bits are the same for any number of threads.
 #![allow(unsafe_code)]
 
 use std::sync::{Mutex, PoisonError};
 
 use super::buffer::Buffer;
-use super::gemm_small::Small;
+use super::gemm_block::{Block, COLS, KC, PackColumns, PackRows, ROWS};
 use super::gemv;
 pub use super::lanes::Real;
 use super::lanes::dispatch;
-use super::pool::{Shared, parallel};
+use super::pool::{Shared, num_threads, parallel};
 use crate::tape::DType;
 use crate::{Error, Result};
 
@@ -44,8 +44,13 @@ impl<T> Mat<T> {
         Mat { ptr: self.ptr.cast(), row: self.row, col: self.col }
     }
 
-    fn at(&self, i: isize, j: isize) -> *const T {
+    pub(super) fn at(&self, i: isize, j: isize) -> *const T {
         self.ptr.wrapping_offset(i * self.row + j * self.col)
+    }
+
+    /// The part that begins at element i, j.
+    fn offset_to(self, i: usize, j: usize) -> Mat<T> {
+        Mat { ptr: self.at(i as isize, j as isize), ..self }
     }
 
     fn offset(self, elements: isize) -> Mat<T> {
@@ -175,8 +180,14 @@ pub unsafe fn batched<T: Real>(
 
 /// Multiplications worth a task of their own, in f64: some 25 µs.
 const TASK_WORK: usize = 1 << 20;
-/// Up to so many products of numbers, packing does not pay.
-const SMALL_WORK: usize = 24 * 24 * 24;
+/// Columns of `b` and rows of `a` that are packed at a time: some MiB.
+const PACKED_COLS: usize = 64 * COLS;
+const PACKED_ROWS: usize = 256 * ROWS;
+/// Rows up to which packing `b`, and columns up to which packing `a` does not pay.
+const FEW_ROWS: usize = 32;
+const FEW_COLS: usize = 2 * COLS;
+/// Bytes of `b` up to which it stays in the first-level cache as it lies.
+const SMALL_BYTES: usize = 32 << 10;
 /// Elements of `b` that are copied to the stack to make its rows contiguous.
 const SMALL_COPY: usize = 1024;
 
@@ -186,7 +197,7 @@ const SMALL_COPY: usize = 1024;
 /// As for [`matmul`].
 pub unsafe fn gemm<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumulate: bool) -> Result<()> {
     let Shape { m, n, k } = shape;
-    // SAFETY: the caller's; the tiles are inside the matrices, and write different parts of c.
+    // SAFETY: the caller's.
     unsafe {
         if m == 0 || n == 0 {
             return Ok(());
@@ -200,103 +211,154 @@ pub unsafe fn gemm<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accum
         if (m == 1 || n == 1) && vector(shape, a, b, c, accumulate)? {
             return Ok(());
         }
-        if m * n * k <= SMALL_WORK && small(shape, a, b, (c, n), accumulate) {
+        if k <= KC && n * k <= SMALL_COPY && m * n * k <= 1 << 15 {
+            small(shape, a, b, c, accumulate);
             return Ok(());
         }
-        let (rows, cols) = tile(shape, size_of::<T>());
-        let (down, across) = (m.div_ceil(rows), n.div_ceil(cols));
-        if down * across == 1 {
-            packed(shape, a, b, (c, n), accumulate);
-            return Ok(());
+        let work = m.saturating_mul(n).saturating_mul(k);
+        if k >= 4 * KC && m * n <= 64 * 64 && work >= 2 * TASK_WORK {
+            return deep(shape, a, b, c, accumulate);
         }
-        let c = Shared::new(c);
-        parallel(down * across, &|task| {
-            let (i, j) = (task / across * rows, task % across * cols);
-            let part = Shape { m: rows.min(m - i), n: cols.min(n - j), k };
-            let (a, b) = (a.offset(i as isize * a.row), b.offset(j as isize * b.col));
-            packed(part, a, b, (c.get().add(i * n + j), n), accumulate);
+        blocked(shape, a, b, c, accumulate)
+    }
+}
+
+/// A small product at once, b read in place or copied to the stack.
+unsafe fn small<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, mut b: Mat<T>, c: *mut T, accumulate: bool) {
+    let mut copy = [const { std::mem::MaybeUninit::<T>::uninit() }; SMALL_COPY];
+    // SAFETY: the caller's; the copy holds k rows of n.
+    unsafe {
+        if b.col != 1 && n > 1 {
+            for p in 0..k {
+                for j in 0..n {
+                    copy[p * n + j].write(*b.at(p as isize, j as isize));
+                }
+            }
+            b = Mat::new(copy.as_ptr().cast(), n as isize, 1);
+        }
+        dispatch(Block { m, n, k, a, a_packed: false, b, b_packed: false, c, c_row: n, accumulate });
+    }
+}
+
+/// A product with few results of long sums: parts of KC products each, added in order, as [`blocked`] adds them.
+unsafe fn deep<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumulate: bool) -> Result<()> {
+    let (parts, size) = (k.div_ceil(KC), m * n);
+    let sums = Buffer::new(parts * size * size_of::<T>())?;
+    let to = Shared::new(sums.as_mut_ptr().cast::<T>());
+    let failed = Mutex::new(None);
+    // SAFETY: the caller's; part p writes the p-th matrix of the buffer, and all are written before they are read.
+    unsafe {
+        let group = (TASK_WORK / 4 / (size * KC)).max(1);
+        parallel(parts.div_ceil(group), &|task| {
+            for part in task * group..parts.min((task + 1) * group) {
+                let (p, c) = (part * KC, to.get().add(part * size));
+                let (a, b) = (a.offset(p as isize * a.col), b.offset(p as isize * b.row));
+                if let Err(error) = blocked(Shape { m, n, k: KC.min(k - p) }, a, b, c, false) {
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            }
         });
+        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let c = std::slice::from_raw_parts_mut(c, size);
+        for part in 0..parts {
+            let sum = std::slice::from_raw_parts(to.get().add(part * size), size);
+            if part == 0 && !accumulate {
+                c.copy_from_slice(sum);
+            } else {
+                c.iter_mut().zip(sum).for_each(|(c, s)| *c += *s);
+            }
+        }
     }
     Ok(())
 }
 
-/// The tiles of the result that are tasks: columns are cut first, because rows are what packing is shared by.
-fn tile(Shape { m, n, k }: Shape, size: usize) -> (usize, usize) {
-    let work = m.saturating_mul(n).saturating_mul(k) / (8 / size);
-    // enough tiles for a few threads, and for more where each tile stays large
-    let wanted = (work / TASK_WORK).min((work >> 26).clamp(8, 64));
-    let (mut rows, mut cols) = (m, n);
-    while m.div_ceil(rows) * n.div_ceil(cols) < wanted {
-        if cols >= 1024 / size {
-            cols = (cols / 2).next_multiple_of(256 / size);
-        } else if rows >= 96 {
-            rows = (rows / 2).next_multiple_of(6);
+/// Any product: blocks of KC products, packed where their elements are used often enough, cut into tasks by rows and columns.
+unsafe fn blocked<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumulate: bool) -> Result<()> {
+    let (c_row, deepest) = (n, k.min(KC));
+    let in_place = b.col == 1 || n == 1;
+    let b_packed = !(in_place && (m <= FEW_ROWS || n * deepest * size_of::<T>() <= SMALL_BYTES));
+    let a_packed = n > FEW_COLS;
+    let most_cols = if b_packed { n.min(PACKED_COLS) } else { n };
+    let most_rows = if a_packed { m.min(PACKED_ROWS) } else { m };
+    let room = |needed: bool, wide: usize, step: usize| {
+        if needed { Buffer::new(wide.next_multiple_of(step) * deepest * size_of::<T>()).map(Some) } else { Ok(None) }
+    };
+    let (b_room, a_room) = (room(b_packed, most_cols, COLS)?, room(a_packed, most_rows, ROWS)?);
+    let pointer =
+        |room: &Option<Buffer>| Shared::new(room.as_ref().map_or(std::ptr::null_mut(), |r| r.as_mut_ptr().cast::<T>()));
+    let (b_room, a_room, c) = (&b_room, &a_room, Shared::new(c));
+    let (b_to, a_to) = (pointer(b_room), pointer(a_room));
+    for j0 in (0..n).step_by(most_cols) {
+        let cols = most_cols.min(n - j0);
+        for p0 in (0..k).step_by(KC) {
+            let depth = KC.min(k - p0);
+            let accumulate = accumulate || p0 > 0;
+            for i0 in (0..m).step_by(most_rows) {
+                let rows = most_rows.min(m - i0);
+                let (a, b) = (a.offset_to(i0, p0), b.offset_to(p0, j0));
+                // panels to pack, in tasks of some ten µs
+                let (a_step, b_step) = (16 * ROWS, 2 * COLS);
+                let a_tasks = if a_packed { rows.div_ceil(a_step) } else { 0 };
+                let b_tasks = if b_packed && i0 == 0 { cols.div_ceil(b_step) } else { 0 };
+                let pack = |task: usize| {
+                    // SAFETY: panels inside the matrices and the buffers; each task has its own.
+                    unsafe {
+                        if task < a_tasks {
+                            let i = task * a_step;
+                            let to = a_to.get().add(i * depth);
+                            dispatch(PackRows { m: a_step.min(rows - i), k: depth, a: a.offset_to(i, 0), to });
+                        } else {
+                            let j = (task - a_tasks) * b_step;
+                            let to = b_to.get().add(j * depth);
+                            dispatch(PackColumns { n: b_step.min(cols - j), k: depth, b: b.offset_to(0, j), to });
+                        }
+                    }
+                };
+                run((rows * a_tasks.min(1) + cols * b_tasks.min(1)) * depth * 16, a_tasks + b_tasks, &pack);
+                let (height, width) = tile(rows, cols, depth * size_of::<T>() / 4);
+                let across = cols.div_ceil(width);
+                let block = |task: usize| {
+                    let (i, j) = (task / across * height, task % across * width);
+                    let (m, n) = (height.min(rows - i), width.min(cols - j));
+                    // SAFETY: a block inside the matrices; each task has its own part of c.
+                    unsafe {
+                        let a = if a_packed { Mat::new(a_to.get().add(i * depth), 0, 0) } else { a.offset_to(i, 0) };
+                        let b = if b_packed { Mat::new(b_to.get().add(j * depth), 0, 0) } else { b.offset_to(0, j) };
+                        let to = c.get().add((i0 + i) * c_row + j0 + j);
+                        dispatch(Block { m, n, k: depth, a, a_packed, b, b_packed, c: to, c_row, accumulate });
+                    }
+                };
+                run(rows.saturating_mul(cols).saturating_mul(depth), rows.div_ceil(height) * across, &block);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs tasks with so many multiplications in all, on other threads too if that pays.
+fn run(work: usize, tasks: usize, f: &(dyn Fn(usize) + Sync)) {
+    if work < 2 * TASK_WORK || tasks == 1 { (0..tasks).for_each(f) } else { parallel(tasks, f) }
+}
+
+/// The blocks that are tasks: a few for each thread, and none too small. The bits do not depend on this.
+fn tile(rows: usize, cols: usize, work: usize) -> (usize, usize) {
+    let (mut height, mut width) = (16 * ROWS, 8 * COLS);
+    if num_threads() == 1 {
+        return (height, cols);
+    }
+    let tasks = |height: usize, width: usize| rows.div_ceil(height) * cols.div_ceil(width);
+    while tasks(height, width) < 4 * num_threads() && height.min(rows) * width.min(cols) * work > TASK_WORK / 2 {
+        if width > 2 * COLS {
+            width /= 2;
+        } else if height > 2 * ROWS {
+            height /= 2;
         } else {
             break;
         }
     }
-    (rows, cols)
-}
-
-/// One tile by the library's packing kernels, on this thread.
-unsafe fn packed<T: Real>(
-    Shape { m, n, k }: Shape,
-    a: Mat<T>,
-    b: Mat<T>,
-    (c, c_row): (*mut T, usize),
-    accumulate: bool,
-) {
-    let one = T::from(1.0);
-    // SAFETY: the caller's.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c,
-            1,
-            c_row as isize,
-            accumulate,
-            a.ptr,
-            a.col,
-            a.row,
-            b.ptr,
-            b.col,
-            b.row,
-            one,
-            one,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
-/// A small product; false if `b` would have to be copied and is too large.
-unsafe fn small<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, (c, c_row): (*mut T, usize), accumulate: bool) -> bool {
-    let Shape { m, n, k } = shape;
-    let mut args =
-        Small { m, n, k, a: a.ptr, a_row: a.row, a_col: a.col, b: b.ptr, b_row: b.row, c, c_row, accumulate };
-    // SAFETY: the caller's; the copy holds k rows of n.
-    unsafe {
-        if b.col == 1 || n == 1 {
-            dispatch(args);
-        } else if n * k <= SMALL_COPY {
-            let mut copy = [const { std::mem::MaybeUninit::<T>::uninit() }; SMALL_COPY];
-            for p in 0..k {
-                for j in 0..n {
-                    copy[p * n + j].write(*b.ptr.offset(p as isize * b.row + j as isize * b.col));
-                }
-            }
-            args.b = copy.as_ptr().cast();
-            args.b_row = n as isize;
-            dispatch(args);
-        } else {
-            return false;
-        }
-    }
-    true
+    (height, width)
 }
 
 /// A product with one row or one column; false if the strides suit neither kernel.

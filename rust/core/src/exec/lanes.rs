@@ -12,10 +12,14 @@ pub(super) trait Lanes: Copy {
     const N: usize;
     /// Rows that a matrix–vector kernel takes at a time: with four accumulators each they must fit the registers.
     const ROWS: usize;
+    /// Rows of a tile of a matrix product: with three accumulators each they must fit the registers.
+    const MR: usize;
+    /// Loading a part costs the same as loading the whole.
+    const MASKED: bool;
 
     unsafe fn splat(x: Self::Elem) -> Self;
     unsafe fn load(p: *const Self::Elem) -> Self;
-    /// The first n < N elements, and zeros.
+    /// The first n elements, and zeros; n is below N, or may be N where MASKED.
     unsafe fn load_part(p: *const Self::Elem, n: usize) -> Self;
     unsafe fn store(self, p: *mut Self::Elem);
     unsafe fn store_part(self, p: *mut Self::Elem, n: usize);
@@ -122,6 +126,8 @@ impl<T: Real> Lanes for [T; 4] {
     type Elem = T;
     const N: usize = 4;
     const ROWS: usize = 2;
+    const MR: usize = 4;
+    const MASKED: bool = false;
     #[inline(always)]
     unsafe fn splat(x: T) -> Self {
         [x; 4]
@@ -173,6 +179,8 @@ mod x86 {
                 type Elem = $t;
                 const N: usize = $n;
                 const ROWS: usize = 4;
+                const MR: usize = 8;
+                const MASKED: bool = true;
                 #[inline(always)]
                 unsafe fn splat(x: $t) -> Self {
                     // SAFETY: the trait's.
@@ -186,7 +194,7 @@ mod x86 {
                 #[inline(always)]
                 unsafe fn load_part(p: *const $t, n: usize) -> Self {
                     // SAFETY: the trait's.
-                    unsafe { $loadm(((1 as $mask) << n) - 1, p) }
+                    unsafe { $loadm(((1_u32 << n) - 1) as $mask, p) }
                 }
                 #[inline(always)]
                 unsafe fn store(self, p: *mut $t) {
@@ -196,7 +204,7 @@ mod x86 {
                 #[inline(always)]
                 unsafe fn store_part(self, p: *mut $t, n: usize) {
                     // SAFETY: the trait's.
-                    unsafe { $storem(p, ((1 as $mask) << n) - 1, self) }
+                    unsafe { $storem(p, ((1_u32 << n) - 1) as $mask, self) }
                 }
                 #[inline(always)]
                 unsafe fn add(self, o: Self) -> Self {
@@ -227,6 +235,8 @@ mod x86 {
                 type Elem = $t;
                 const N: usize = $n;
                 const ROWS: usize = 2;
+                const MR: usize = 4;
+                const MASKED: bool = false;
                 #[inline(always)]
                 unsafe fn splat(x: $t) -> Self {
                     // SAFETY: the trait's.
@@ -327,6 +337,8 @@ mod neon {
                 type Elem = $t;
                 const N: usize = $n;
                 const ROWS: usize = 4;
+                const MR: usize = 8;
+                const MASKED: bool = false;
                 #[inline(always)]
                 unsafe fn splat(x: $t) -> Self {
                     // SAFETY: the trait's.

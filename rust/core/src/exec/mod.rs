@@ -3,7 +3,7 @@
 pub mod array;
 pub mod buffer;
 pub mod gemm;
-mod gemm_small;
+mod gemm_block;
 mod gemv;
 mod lanes;
 mod memory_limit;

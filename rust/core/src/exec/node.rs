@@ -9,10 +9,12 @@ use std::sync::PoisonError;
 use smallvec::SmallVec;
 
 use super::array::copy::Strided;
-use super::array::{Dims, argreduce, copy, gather, nonzero, scan, sort};
+use super::array::{Dims, argreduce, copy, elements, elements_mut, gather, nonzero, scan, sort};
+use super::buffer::Plain;
 use super::gemm::{self, Mat, Steps};
 use super::pool;
 use super::region::{Bases, Place};
+use crate::linalg::{self, Input, Output};
 use crate::ops::{Gather, Linalg, Op, Primitive, Scan, Sort, Window, Windowed};
 use crate::tape::{DType, Shape, shape};
 use crate::{Error, Result};
@@ -151,7 +153,12 @@ impl Call {
     }
 
     /// Runs `f` on ranges of outer rows and their parts of the result, on several threads where it pays.
-    fn by_rows(&self, outer: usize, dst: &mut [u8], f: &(dyn Fn(Range<usize>, &mut [u8]) -> Result<()> + Sync)) -> Result<()> {
+    fn by_rows(
+        &self,
+        outer: usize,
+        dst: &mut [u8],
+        f: &(dyn Fn(Range<usize>, &mut [u8]) -> Result<()> + Sync),
+    ) -> Result<()> {
         if outer == 0 || dst.is_empty() {
             return Ok(());
         }
@@ -247,8 +254,61 @@ impl Call {
         Ok(())
     }
 
-    fn linalg<'a>(&self, l: &Linalg, _: &dyn Fn(usize) -> &'a [u8], _: &mut [u8]) -> Result<()> {
-        Err(Error::Internal(format!("{} has no kernel in this build", l.name())))
+    fn linalg<'a>(&self, l: &Linalg, argument: &(dyn Fn(usize) -> &'a [u8] + Sync), dst: &mut [u8]) -> Result<()> {
+        match self.dtype {
+            DType::F64 => self.linalg_of::<f64>(l, argument, dst),
+            DType::F32 => self.linalg_of::<f32>(l, argument, dst),
+            other => Err(Error::Type(format!("{}: needs float32 or float64, got {other}", l.name()))),
+        }
+    }
+
+    /// One matrix after the other, or a share of them to each thread.
+    fn linalg_of<'a, T: linalg::Element + Plain>(
+        &self,
+        l: &Linalg,
+        argument: &(dyn Fn(usize) -> &'a [u8] + Sync),
+        dst: &mut [u8],
+    ) -> Result<()> {
+        let a = &self.arguments[0];
+        let rank = a.shape.len();
+        let (n, count) = (a.shape[rank - 1], shape::size(&a.shape[..rank - 2]));
+        let right = self.arguments.get(1).map_or(0, |b| b.shape[rank - 1]);
+        let each = if count == 0 { 0 } else { dst.len() / size_of::<T>() / count };
+        let one = |k: usize, len: usize, rows: &Range<usize>| {
+            let data = &elements::<T>(argument(k))?[rows.start * len..rows.end * len];
+            Ok(Input { data, len, step: len })
+        };
+        self.by_rows(count, dst, &|rows, dst| {
+            let out = Output { data: elements_mut::<T>(dst)?, len: each };
+            let a = one(0, n * n, &rows)?;
+            let many = rows.len();
+            match *l {
+                Linalg::Solve => linalg::batched(many, [a, one(1, n * right, &rows)?], [out], |[a, b], [x]| {
+                    linalg::solve(a, b, n, right, x)
+                }),
+                Linalg::TriangularSolve { lower, transpose } => {
+                    let t = linalg::Triangle { lower, transpose, unit_diagonal: false };
+                    linalg::batched(many, [a, one(1, n * right, &rows)?], [out], |[a, b], [x]| {
+                        linalg::triangular_solve(a, b, n, right, t, x)
+                    })
+                }
+                Linalg::Inv => linalg::batched(many, [a], [out], |[a], [x]| linalg::inv(a, n, x)),
+                Linalg::Cholesky => linalg::batched(many, [a], [out], |[a], [x]| linalg::cholesky(a, n, x)),
+                Linalg::Cofactor => linalg::batched(many, [a], [out], |[a], [x]| linalg::cofactor(a, n, x)),
+                Linalg::Det => linalg::batched(many, [a], [out], |[a], [x]| {
+                    x[0] = linalg::det(a, n)?;
+                    Ok(())
+                }),
+                Linalg::SignDet => linalg::batched(many, [a], [out], |[a], [x]| {
+                    x[0] = linalg::slogdet(a, n)?.0;
+                    Ok(())
+                }),
+                Linalg::LogDet => linalg::batched(many, [a], [out], |[a], [x]| {
+                    x[0] = linalg::slogdet(a, n)?.1;
+                    Ok(())
+                }),
+            }
+        })
     }
 }
 

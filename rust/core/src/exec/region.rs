@@ -97,7 +97,8 @@ pub struct Region {
 
 /// Rows that a leading reduction joins one after the other: enough for a task, and few enough groups.
 pub fn group_rows(rows: usize, row: usize) -> usize {
-    let least = if row > 1 << 14 { rows.div_ceil(8) } else { rows.div_ceil(64).max((1usize << 14).div_ceil(row.max(1))) };
+    let least =
+        if row > 1 << 14 { rows.div_ceil(8) } else { rows.div_ceil(64).max((1usize << 14).div_ceil(row.max(1))) };
     least.clamp(1, rows.max(1))
 }
 

@@ -122,7 +122,8 @@ impl Code {
     /// Rough size, without the arena.
     pub fn bytes(&self) -> usize {
         let instr = size_of::<super::region::Instr>();
-        let regions: usize = self.units.iter().map(|u| if let Unit::Region(r) = u { r.body.len() * instr } else { 0 }).sum();
+        let regions: usize =
+            self.units.iter().map(|u| if let Unit::Region(r) = u { r.body.len() * instr } else { 0 }).sum();
         let constants: usize = self.constants.iter().map(|c| c.1.len() + 32).sum();
         self.steps.len() * size_of::<Step>() + self.units.len() * 200 + regions + constants
     }

@@ -6,59 +6,18 @@ use super::{Batch, Binary, Cotangent, Cotangents, Primitive, Reverse, Unary, Zer
 use crate::tape::{DType, NodeId, Tape};
 use crate::{Error, Result};
 
-impl Binary {
-    pub(crate) fn label(self) -> &'static str {
-        use Binary::*;
-        match self {
-            Add => "add",
-            Sub => "subtract",
-            Mul => "multiply",
-            Div => "divide",
-            FloorDivide => "floor_divide",
-            Remainder => "remainder",
-            Fmod => "fmod",
-            Pow => "power",
-            Maximum => "maximum",
-            Minimum => "minimum",
-            Fmax => "fmax",
-            Fmin => "fmin",
-            Arctan2 => "arctan2",
-            Hypot => "hypot",
-            Logaddexp => "logaddexp",
-            Logaddexp2 => "logaddexp2",
-            Copysign => "copysign",
-            Nextafter => "nextafter",
-            Xlogy => "xlogy",
-            Xlog1py => "xlog1py",
-            Less => "less",
-            LessEqual => "less_equal",
-            Greater => "greater",
-            GreaterEqual => "greater_equal",
-            Equal => "equal",
-            NotEqual => "not_equal",
-            LogicalAnd => "logical_and",
-            LogicalOr => "logical_or",
-            LogicalXor => "logical_xor",
-            BitAnd => "bitwise_and",
-            BitOr => "bitwise_or",
-            BitXor => "bitwise_xor",
-            ShiftLeft => "left_shift",
-            ShiftRight => "right_shift",
-            Gcd => "gcd",
-            Lcm => "lcm",
-        }
-    }
-
-    /// Whether the result is bool whatever the arguments are.
-    pub fn is_predicate(self) -> bool {
-        use Binary::*;
-        matches!(
-            self,
-            Less | LessEqual | Greater | GreaterEqual | Equal | NotEqual | LogicalAnd | LogicalOr | LogicalXor
-        )
-    }
-
+/// The derivatives of an elementwise operation of two arguments.
+trait Slopes {
     /// Where argument `k` is not the one that was taken: nothing flows there.
+    fn loses(self, t: &mut Tape, k: usize, a: NodeId, b: NodeId) -> Result<Option<NodeId>>;
+
+    /// `g · ∂f/∂(argument k)` for y = f(a, b), or `None` where that is zero everywhere. Serves both directions.
+    ///
+    /// For the operations that `loses` knows, the result counts only where `loses` is false.
+    fn slope(self, t: &mut Tape, k: usize, aby: (NodeId, NodeId, NodeId), g: NodeId) -> Result<Option<NodeId>>;
+}
+
+impl Slopes for Binary {
     fn loses(self, t: &mut Tape, k: usize, a: NodeId, b: NodeId) -> Result<Option<NodeId>> {
         use Binary::*;
         let (me, other) = if k == 0 { (a, b) } else { (b, a) };
@@ -76,9 +35,6 @@ impl Binary {
         Ok(Some(t.binary(LogicalOr, worse, only_me)?))
     }
 
-    /// `g · ∂f/∂(argument k)` for y = f(a, b), or `None` where that is zero everywhere. Serves both directions.
-    ///
-    /// For the operations that `loses` knows, the result counts only where `loses` is false.
     fn slope(self, t: &mut Tape, k: usize, (a, b, y): (NodeId, NodeId, NodeId), g: NodeId) -> Result<Option<NodeId>> {
         use Binary::*;
         let (me, other) = if k == 0 { (a, b) } else { (b, a) };

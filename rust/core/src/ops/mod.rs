@@ -5,7 +5,6 @@
 
 mod binary;
 mod cast;
-pub mod elementwise;
 mod gather;
 mod leaf;
 mod linalg;
@@ -19,13 +18,13 @@ mod unary;
 mod window;
 
 pub use cast::Cast;
-pub use elementwise::{Binary, Unary};
 pub use gather::Gather;
 pub use leaf::Leaf;
 pub use linalg::Linalg;
 pub use matmul::MatMul;
+pub use mlgrad_math::ops::{Binary, ReduceOp, Unary};
 pub use movement::Movement;
-pub use reduce::{ArgReduce, Reduce, ReduceOp};
+pub use reduce::{ArgReduce, Reduce};
 pub use scan::Scan;
 pub use select::Select;
 use smallvec::SmallVec;

@@ -2,21 +2,9 @@
 
 use smallvec::SmallVec;
 
-use super::{Batch, Binary, Cotangent, Cotangents, Primitive, Reverse, Unary, Zeros, none};
+use super::{Batch, Binary, Cotangent, Cotangents, Primitive, ReduceOp, Reverse, Unary, Zeros, none};
 use crate::tape::{Axes, DType, NodeId, Tape, shape};
 use crate::{Error, Result};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ReduceOp {
-    Sum,
-    Prod,
-    Max,
-    Min,
-    /// Of bool.
-    Any,
-    /// Of bool.
-    All,
-}
 
 /// A reduction over `axes` (ascending), which the result lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -6,63 +6,13 @@ use super::{Batch, Cotangents, Op, Primitive, Reverse, Unary, Zeros};
 use crate::tape::{DType, NodeId, Tape};
 use crate::{Error, Result};
 
-impl Unary {
-    pub(crate) fn label(self) -> &'static str {
-        use Unary::*;
-        match self {
-            Neg => "negative",
-            Abs => "absolute",
-            Sign => "sign",
-            Square => "square",
-            Reciprocal => "reciprocal",
-            Floor => "floor",
-            Ceil => "ceil",
-            Trunc => "trunc",
-            Rint => "rint",
-            Sqrt => "sqrt",
-            Cbrt => "cbrt",
-            Exp => "exp",
-            Exp2 => "exp2",
-            Expm1 => "expm1",
-            Log => "log",
-            Log2 => "log2",
-            Log10 => "log10",
-            Log1p => "log1p",
-            Sin => "sin",
-            Cos => "cos",
-            Tan => "tan",
-            Arcsin => "arcsin",
-            Arccos => "arccos",
-            Arctan => "arctan",
-            Sinh => "sinh",
-            Cosh => "cosh",
-            Tanh => "tanh",
-            Arcsinh => "arcsinh",
-            Arccosh => "arccosh",
-            Arctanh => "arctanh",
-            Erf => "erf",
-            Erfc => "erfc",
-            Erfinv => "erfinv",
-            Expit => "expit",
-            LogExpit => "log_expit",
-            Gammaln => "gammaln",
-            Digamma => "digamma",
-            Polygamma(_) => "polygamma",
-            IsNan => "isnan",
-            IsInf => "isinf",
-            IsFinite => "isfinite",
-            Signbit => "signbit",
-            LogicalNot => "logical_not",
-            Invert => "invert",
-        }
-    }
-
-    /// Whether the result is bool whatever the argument is.
-    pub fn is_predicate(self) -> bool {
-        matches!(self, Unary::IsNan | Unary::IsInf | Unary::IsFinite | Unary::Signbit | Unary::LogicalNot)
-    }
-
+/// The derivative of an elementwise operation of one argument.
+trait Slope {
     /// `g · f'(x)` for y = f(x), or `None` where the derivative is zero everywhere. Serves both directions.
+    fn slope(self, t: &mut Tape, x: NodeId, y: NodeId, g: NodeId) -> Result<Option<NodeId>>;
+}
+
+impl Slope for Unary {
     fn slope(self, t: &mut Tape, x: NodeId, y: NodeId, g: NodeId) -> Result<Option<NodeId>> {
         use Unary::*;
         let d = match self {

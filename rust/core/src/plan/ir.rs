@@ -327,10 +327,8 @@ impl Builder<'_> {
             (self.reference(x), leading)
         } else {
             // the reduced axes to the end
-            let perm: Axes = (0..from.shape.len() as u8)
-                .filter(|a| !r.axes.contains(a))
-                .chain(r.axes.iter().copied())
-                .collect();
+            let perm: Axes =
+                (0..from.shape.len() as u8).filter(|a| !r.axes.contains(a)).chain(r.axes.iter().copied()).collect();
             let moved = self.moved(x, |v| v.transpose(&perm));
             (Ref { node: moved.node, view: moved.view }, false)
         };

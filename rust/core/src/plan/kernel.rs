@@ -83,8 +83,10 @@ fn unary_cost(u: Unary) -> u32 {
 fn binary_cost(b: Binary) -> u32 {
     use Binary::*;
     match b {
-        Add | Sub | Mul | Maximum | Minimum | Fmax | Fmin | Copysign | Less | LessEqual | Greater | GreaterEqual | Equal
-        | NotEqual | LogicalAnd | LogicalOr | LogicalXor | BitAnd | BitOr | BitXor | ShiftLeft | ShiftRight => 1,
+        Add | Sub | Mul | Maximum | Minimum | Fmax | Fmin | Copysign | Less | LessEqual | Greater | GreaterEqual
+        | Equal | NotEqual | LogicalAnd | LogicalOr | LogicalXor | BitAnd | BitOr | BitXor | ShiftLeft | ShiftRight => {
+            1
+        }
         Div => 3,
         Nextafter => 4,
         FloorDivide | Remainder | Fmod => 15,

@@ -734,7 +734,8 @@ impl<'l, 'a> Blocks<'l, 'a> {
         }
         let row = self.r.row.max(1);
         let n = self.r.n;
-        let trailing = self.r.folds.iter().any(|&f| matches!(self.l.ir.nodes[f as usize].kind, Kind::Fold(f) if !f.leading));
+        let trailing =
+            self.r.folds.iter().any(|&f| matches!(self.l.ir.nodes[f as usize].kind, Kind::Fold(f) if !f.leading));
         let has_leading =
             self.r.folds.iter().any(|&f| matches!(self.l.ir.nodes[f as usize].kind, Kind::Fold(f) if f.leading));
         let streams = self.mems.iter().filter(|m| m.step != 0).count();

@@ -72,8 +72,7 @@ impl Plan {
             )));
         }
         let nodes = program.nodes.len();
-        let scalars: Vec<bool> =
-            program.outputs.iter().map(|&o| program.nodes[o as usize].shape.is_empty()).collect();
+        let scalars: Vec<bool> = program.outputs.iter().map(|&o| program.nodes[o as usize].shape.is_empty()).collect();
         let program = if options.simplify { simplify::simplify(program) } else { program };
         let ir = ir::build(&program)?;
         let schedule = region::partition(&ir, options.small.min(1024), options.fuse);

@@ -135,7 +135,8 @@ mod tests {
         let views = [
             whole.clone(),
             whole.transpose(&[2, 0, 1]),
-            whole.slice(&Window { start: [1, 2, 3].as_slice().into(), step: [1, -1, -2].as_slice().into() }, &[1, 3, 2]),
+            whole
+                .slice(&Window { start: [1, 2, 3].as_slice().into(), step: [1, -1, -2].as_slice().into() }, &[1, 3, 2]),
             View::whole(&[3, 1]).broadcast(&[2, 3, 4]),
             View::whole(&[]).broadcast(&[6]),
         ];

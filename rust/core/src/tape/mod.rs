@@ -5,12 +5,11 @@
 //! - the inputs of an elementwise node have exactly its shape: broadcasts and casts are nodes of their own;
 //! - an `Alias` is never merged, folded or looked through while its transform is open.
 
-pub mod dtype;
 mod print;
 pub mod shape;
 pub mod value;
 
-pub use dtype::DType;
+pub use mlgrad_math::DType;
 pub use shape::{Axes, Shape};
 use smallvec::SmallVec;
 pub use value::Value;

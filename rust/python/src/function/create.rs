@@ -8,7 +8,7 @@ use mlgrad_core::tape::{DType, Shape};
 use pyo3::prelude::*;
 
 use super::shaping::own;
-use crate::args::{self, Any, c_order};
+use crate::args::{self, Any, memory_order};
 use crate::array::{Array, Kind, make};
 use crate::trace::Trace;
 use crate::{build, convert, dtypes, layout};
@@ -26,7 +26,7 @@ fn like<'py>(
     order: Option<&str>,
     shape: Option<&Any<'py>>,
 ) -> PyResult<(Bound<'py, Array>, Shape, DType, layout::Layout)> {
-    c_order(what, order)?;
+    memory_order(what, order)?;
     let source = own(what, a)?;
     let d = dtypes::parse_optional(dtype)?.unwrap_or(source.get().dtype);
     let (to, layout) = match shape.filter(|s| !s.is_none()) {

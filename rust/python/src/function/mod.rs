@@ -78,6 +78,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let _ = BY_NAME.set(py, table);
     m.add_submodule(&module)?;
     m.add_function(pyo3::wrap_pyfunction!(register_array_function, m)?)?;
+    m.add_function(pyo3::wrap_pyfunction!(crate::ufunc::call_ufunc, m)?)?;
     create::register(m)
 }
 

@@ -1,8 +1,7 @@
 //! Functions that give NumPy a view: the same elements in another shape or order. A copy where NumPy makes one.
 
-use mlgrad_core::Error;
-use mlgrad_core::numpy::index::Index;
-use mlgrad_core::ops::Window;
+use mlgrad_core::numpy::join::{Cuts, split_windows};
+use mlgrad_core::numpy::shape as shapes;
 use mlgrad_core::tape::shape::{self as core_shape, axis as resolve_axis};
 use mlgrad_core::tape::{Axes, DType, Shape};
 use pyo3::exceptions::PyValueError;
@@ -10,9 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use smallvec::SmallVec;
 
-use crate::args::{self, Any, c_order, integers};
+use crate::args::{self, Any, element_order, integers, memory_order};
 use crate::array::{Array, Kind, Made, make, record};
-use crate::error::{OrRaise, raise};
+use crate::error::OrRaise;
 use crate::layout::{self, Strides};
 use crate::view::{self, Step};
 use crate::{build, dtypes};
@@ -83,19 +82,6 @@ fn fresh(
     Ok(made.into_array(a.trace()).with_kind(Kind::Array))
 }
 
-/// Lengths, one of which may be -1.
-pub fn resolve_shape(size: usize, given: &[i64]) -> PyResult<Shape> {
-    let open = given.iter().filter(|&&d| d < 0).count();
-    if open > 1 {
-        return Err(PyValueError::new_err("can only specify one unknown dimension"));
-    }
-    let known: usize = given.iter().filter(|&&d| d >= 0).map(|&d| d as usize).product();
-    if open == 1 && (known == 0 || !size.is_multiple_of(known)) {
-        return Err(PyValueError::new_err(format!("cannot reshape array of size {size} into shape {given:?}")));
-    }
-    Ok(given.iter().map(|&d| if d < 0 { size / known } else { d as usize }).collect())
-}
-
 /// `x.reshape(2, 3)` and `x.reshape((2, 3))`
 pub fn reshape_method(py: Python<'_>, a: &Array, shape: &Bound<'_, PyTuple>) -> PyResult<Array> {
     let given = if shape.len() == 1 {
@@ -103,7 +89,7 @@ pub fn reshape_method(py: Python<'_>, a: &Array, shape: &Bound<'_, PyTuple>) -> 
     } else {
         integers("a length", shape.as_any())?
     };
-    reshaped(py, a, resolve_shape(a.size(), &given)?)
+    reshaped(py, a, shapes::resolve_reshape(a.size(), &given).or_raise(py)?)
 }
 
 pub fn permuted(py: Python<'_>, a: &Array, perm: Axes) -> PyResult<Array> {
@@ -131,29 +117,13 @@ pub fn matrix_transposed(py: Python<'_>, a: &Array) -> PyResult<Array> {
 }
 
 /// `x.transpose()`, `x.transpose(1, 0)` and `x.transpose((1, 0))`
-pub fn transpose_by(py: Python<'_>, a: &Array, axes: Option<&[i64]>) -> PyResult<Array> {
-    let Some(axes) = axes else { return reversed(py, a) };
-    if axes.len() != a.ndim() {
-        return Err(PyValueError::new_err("axes don't match array"));
-    }
-    let mut perm = Axes::new();
-    for &k in axes {
-        let k = resolve_axis("transpose", k, a.ndim()).or_raise(py)? as u8;
-        if perm.contains(&k) {
-            return Err(PyValueError::new_err("repeated axis in transpose"));
-        }
-        perm.push(k);
-    }
-    permuted(py, a, perm)
-}
-
 pub fn transpose_method(py: Python<'_>, a: &Array, axes: &Bound<'_, PyTuple>) -> PyResult<Array> {
     let given = match axes.len() {
         0 => None,
         1 => args::axes(Some(&axes.get_item(0)?))?,
         _ => Some(integers("axis", axes.as_any())?),
     };
-    transpose_by(py, a, given.as_deref())
+    permuted(py, a, shapes::permutation(a.ndim(), given.as_deref()).or_raise(py)?)
 }
 
 pub fn flatten(py: Python<'_>, a: &Array) -> PyResult<Array> {
@@ -186,7 +156,7 @@ pub fn astype(
 ) -> PyResult<Py<Array>> {
     let py = slf.py();
     let a = slf.get();
-    c_order("astype", order)?;
+    memory_order("astype", order)?;
     let to = dtypes::parse(dtype)?;
     match casting {
         "unsafe" => {}
@@ -225,52 +195,22 @@ fn with_ones(py: Python<'_>, a: &Array, to: Shape) -> PyResult<Array> {
     reshaped(py, a, to)
 }
 
-pub fn squeezed(py: Python<'_>, a: &Array, axes: Option<&[i64]>) -> PyResult<Array> {
-    let drop: Axes = match axes {
-        None => (0..a.ndim()).filter(|&k| a.shape[k] == 1).map(|k| k as u8).collect(),
-        Some(axes) => distinct(py, "squeeze", axes, a.ndim())?,
-    };
-    if drop.iter().any(|&k| a.shape[k as usize] != 1) {
-        return Err(PyValueError::new_err("cannot select an axis to squeeze out which has size not equal to one"));
-    }
-    with_ones(py, a, core_shape::without(&a.shape, &drop))
-}
-
-/// Axes below `rank`, each once.
-fn distinct(py: Python<'_>, what: &str, axes: &[i64], rank: usize) -> PyResult<Axes> {
-    let mut out = Axes::new();
-    for &k in axes {
-        let k = resolve_axis(what, k, rank).or_raise(py)? as u8;
-        if out.contains(&k) {
-            return Err(PyValueError::new_err(format!("{what}: repeated axis")));
-        }
-        out.push(k);
-    }
-    Ok(out)
-}
-
-/// One element less on each axis that is turned round: the window that reads `axes` backwards.
-fn flipped(py: Python<'_>, a: &Array, axes: &[u8]) -> PyResult<Array> {
-    let mut w = Window::at(&SmallVec::<[i64; 4]>::from_elem(0, a.ndim()));
-    let mut strides = a.strides();
-    for &k in axes {
-        let k = k as usize;
-        w.start[k] = a.shape[k].max(1) as i64 - 1;
-        w.step[k] = -1;
-        strides[k] = -strides[k];
-    }
+/// A view that reads `axes` (all for `None`) backwards.
+fn flipped(py: Python<'_>, a: &Array, axes: Option<&[i64]>) -> PyResult<Array> {
+    let w = shapes::flip_window(&a.shape, axes).or_raise(py)?;
+    let strides: Strides = a.strides().iter().zip(&w.step).map(|(s, &k)| s * k as isize).collect();
     viewed(py, a, steps(Step::Window(Box::new(w), a.shape.clone())), a.shape.clone(), strides)
 }
 
 #[pyfunction]
 #[pyo3(signature = (a, /, shape, order=None, *, copy=None))]
 fn reshape(a: &Any<'_>, shape: &Any<'_>, order: Option<&str>, copy: Option<bool>) -> PyResult<Array> {
-    c_order("reshape", order)?;
     let py = a.py();
     let a = own("reshape", a)?;
     let a = a.get();
+    element_order("reshape", a, order)?;
     let given = integers("a length", shape)?;
-    let to = resolve_shape(a.size(), &given)?;
+    let to = shapes::resolve_reshape(a.size(), &given).or_raise(py)?;
     match copy {
         Some(true) => reshaped(py, &copied(py, a, "C")?, to),
         Some(false) if layout::reshaped(&a.shape, &a.strides(), &to).is_none() => {
@@ -283,10 +223,10 @@ fn reshape(a: &Any<'_>, shape: &Any<'_>, order: Option<&str>, copy: Option<bool>
 #[pyfunction]
 #[pyo3(signature = (a, order=None))]
 fn ravel(a: &Any<'_>, order: Option<&str>) -> PyResult<Array> {
-    c_order("ravel", order.filter(|&o| o != "K" && o != "A"))?;
     let py = a.py();
     let a = own("ravel", a)?;
     let a = a.get();
+    element_order("ravel", a, order)?;
     if a.layout().is_none() { reshaped(py, a, std::iter::once(a.size()).collect()) } else { flatten(py, a) }
 }
 
@@ -294,7 +234,9 @@ fn ravel(a: &Any<'_>, order: Option<&str>) -> PyResult<Array> {
 #[pyo3(signature = (a, axes=None))]
 fn transpose(a: &Any<'_>, axes: Option<&Any<'_>>) -> PyResult<Array> {
     let py = a.py();
-    transpose_by(py, own("transpose", a)?.get(), args::axes(axes)?.as_deref())
+    let a = own("transpose", a)?;
+    let a = a.get();
+    permuted(py, a, shapes::permutation(a.ndim(), args::axes(axes)?.as_deref()).or_raise(py)?)
 }
 
 #[pyfunction]
@@ -308,11 +250,7 @@ fn swapaxes(a: &Any<'_>, axis1: i64, axis2: i64) -> PyResult<Array> {
     let py = a.py();
     let a = own("swapaxes", a)?;
     let a = a.get();
-    let mut perm: Axes = (0..a.ndim() as u8).collect();
-    let i = resolve_axis("swapaxes", axis1, a.ndim()).or_raise(py)?;
-    let j = resolve_axis("swapaxes", axis2, a.ndim()).or_raise(py)?;
-    perm.swap(i, j);
-    permuted(py, a, perm)
+    permuted(py, a, shapes::swap_permutation(a.ndim(), axis1, axis2).or_raise(py)?)
 }
 
 #[pyfunction]
@@ -320,20 +258,8 @@ fn moveaxis(a: &Any<'_>, source: &Any<'_>, destination: &Any<'_>) -> PyResult<Ar
     let py = a.py();
     let a = own("moveaxis", a)?;
     let a = a.get();
-    let from = distinct(py, "moveaxis", &integers("source", source)?, a.ndim())?;
-    let to = distinct(py, "moveaxis", &integers("destination", destination)?, a.ndim())?;
-    if from.len() != to.len() {
-        return Err(PyValueError::new_err(
-            "`source` and `destination` arguments must have the same number of elements",
-        ));
-    }
-    let mut perm: Axes = (0..a.ndim() as u8).filter(|k| !from.contains(k)).collect();
-    let mut moves: Vec<(u8, u8)> = to.into_iter().zip(from).collect();
-    moves.sort_unstable();
-    for (place, k) in moves {
-        perm.insert(place as usize, k);
-    }
-    permuted(py, a, perm)
+    let (from, to) = (integers("source", source)?, integers("destination", destination)?);
+    permuted(py, a, shapes::move_permutation(a.ndim(), &from, &to).or_raise(py)?)
 }
 
 #[pyfunction]
@@ -342,29 +268,16 @@ fn rollaxis(a: &Any<'_>, axis: i64, start: i64) -> PyResult<Array> {
     let py = a.py();
     let a = own("rollaxis", a)?;
     let a = a.get();
-    let n = a.ndim();
-    let axis = resolve_axis("rollaxis", axis, n).or_raise(py)?;
-    let start = if start < 0 { start + n as i64 } else { start };
-    if !(0..=n as i64).contains(&start) {
-        return Err(raise(
-            py,
-            Error::Axis(format!(
-                "rollaxis: 'start' arg requires {} <= start < {}, but {start} was passed in",
-                -(n as i64),
-                n + 1
-            )),
-        ));
-    }
-    let place = if axis < start as usize { start as usize - 1 } else { start as usize };
-    let mut perm: Axes = (0..n as u8).filter(|&k| k as usize != axis).collect();
-    perm.insert(place, axis as u8);
-    permuted(py, a, perm)
+    permuted(py, a, shapes::rollaxis_permutation(a.ndim(), axis, start).or_raise(py)?)
 }
 
 #[pyfunction]
 #[pyo3(signature = (a, axis=None))]
 fn squeeze(a: &Any<'_>, axis: Option<&Any<'_>>) -> PyResult<Array> {
-    squeezed(a.py(), own("squeeze", a)?.get(), args::axes(axis)?.as_deref())
+    let py = a.py();
+    let a = own("squeeze", a)?;
+    let a = a.get();
+    with_ones(py, a, shapes::squeezed(&a.shape, args::axes(axis)?.as_deref()).or_raise(py)?)
 }
 
 #[pyfunction]
@@ -372,13 +285,7 @@ fn expand_dims(a: &Any<'_>, axis: &Any<'_>) -> PyResult<Array> {
     let py = a.py();
     let a = own("expand_dims", a)?;
     let a = a.get();
-    let given = integers("axis", axis)?;
-    let rank = a.ndim() + given.len();
-    let new = distinct(py, "expand_dims", &given, rank)?;
-    let mut old = a.shape.iter();
-    let to: Shape =
-        (0..rank as u8).map(|k| if new.contains(&k) { 1 } else { old.next().copied().unwrap_or(1) }).collect();
-    with_ones(py, a, to)
+    with_ones(py, a, shapes::expanded(&a.shape, &integers("axis", axis)?).or_raise(py)?)
 }
 
 /// `a` spread over `to`: a view that cannot be written.
@@ -433,32 +340,17 @@ fn broadcast_arrays(py: Python<'_>, args: &Bound<'_, PyTuple>, subok: bool) -> P
 #[pyfunction]
 #[pyo3(signature = (m, axis=None))]
 fn flip(m: &Any<'_>, axis: Option<&Any<'_>>) -> PyResult<Array> {
-    let py = m.py();
-    let a = own("flip", m)?;
-    let a = a.get();
-    let axes = match args::axes(axis)? {
-        None => (0..a.ndim() as u8).collect(),
-        Some(g) => distinct(py, "flip", &g, a.ndim())?,
-    };
-    flipped(py, a, &axes)
+    flipped(m.py(), own("flip", m)?.get(), args::axes(axis)?.as_deref())
 }
 
 #[pyfunction]
 fn flipud(m: &Any<'_>) -> PyResult<Array> {
-    let a = own("flipud", m)?;
-    if a.get().ndim() < 1 {
-        return Err(PyValueError::new_err("Input must be >= 1-d."));
-    }
-    flipped(m.py(), a.get(), &[0])
+    flipped(m.py(), own("flipud", m)?.get(), Some(&[0]))
 }
 
 #[pyfunction]
 fn fliplr(m: &Any<'_>) -> PyResult<Array> {
-    let a = own("fliplr", m)?;
-    if a.get().ndim() < 2 {
-        return Err(PyValueError::new_err("Input must be >= 2-d."));
-    }
-    flipped(m.py(), a.get(), &[1])
+    flipped(m.py(), own("fliplr", m)?.get(), Some(&[1]))
 }
 
 #[pyfunction]
@@ -471,47 +363,25 @@ fn rot90(m: &Any<'_>, k: i64, axes: Option<&Any<'_>>) -> PyResult<Array> {
     if given.len() != 2 {
         return Err(PyValueError::new_err("len(axes) must be 2."));
     }
-    let at = distinct(py, "rot90", &given, a.ndim())?;
-    let mut perm: Axes = (0..a.ndim() as u8).collect();
-    perm.swap(at[0] as usize, at[1] as usize);
+    let perm = shapes::swap_permutation(a.ndim(), given[0], given[1]).or_raise(py)?;
     match k.rem_euclid(4) {
         0 => viewed(py, a, SmallVec::new(), a.shape.clone(), a.strides()),
-        1 => permuted(py, &flipped(py, a, &[at[1]])?, perm),
-        2 => flipped(py, a, &at),
-        _ => flipped(py, &permuted(py, a, perm)?, &[at[1]]),
+        1 => permuted(py, &flipped(py, a, Some(&given[1..]))?, perm),
+        2 => flipped(py, a, Some(&given)),
+        _ => flipped(py, &permuted(py, a, perm)?, Some(&given[1..])),
     }
 }
 
-/// The elements `from..to` along `axis`.
-fn part(py: Python<'_>, a: &Array, axis: usize, from: i64, to: i64) -> PyResult<Array> {
-    let whole = || Index::Slice { start: None, stop: None, step: None };
-    let mut expression: SmallVec<[Index; 4]> = (0..axis).map(|_| whole()).collect();
-    expression.push(Index::Slice { start: Some(from), stop: Some(to), step: None });
-    crate::index::view(py, a, &expression)
-}
-
-/// The places to cut at, or an equal division: `np.array_split`.
-fn split_at(py: Python<'_>, what: &str, a: &Array, sections: &Any<'_>, axis: i64, equal: bool) -> PyResult<Py<PyList>> {
-    let axis = resolve_axis(what, axis, a.ndim()).or_raise(py)?;
-    let n = a.shape[axis] as i64;
-    let mut cuts: Vec<i64> = vec![0];
-    match sections.extract::<i64>() {
-        Ok(k) if k <= 0 => return Err(PyValueError::new_err("number sections must be larger than 0.")),
-        Ok(k) => {
-            if equal && n % k != 0 {
-                return Err(PyValueError::new_err("array split does not result in an equal division"));
-            }
-            for i in 0..k - 1 {
-                let last = cuts[cuts.len() - 1];
-                cuts.push(last + n / k + i64::from(i < n % k));
-            }
-        }
-        Err(_) => cuts.extend(integers("a place to cut at", sections)?),
-    }
-    let mut parts = Vec::with_capacity(cuts.len());
-    for (i, &from) in cuts.iter().enumerate() {
-        let to = cuts.get(i + 1).copied().unwrap_or(n);
-        parts.push(Py::new(py, part(py, a, axis, from, to)?)?);
+/// `np.split` (`equal`) and `np.array_split`.
+fn split_at(py: Python<'_>, a: &Array, sections: &Any<'_>, axis: i64, equal: bool) -> PyResult<Py<PyList>> {
+    let cuts = match sections.extract::<i64>() {
+        Ok(k) => Cuts::Into(usize::try_from(k).unwrap_or(0)),
+        Err(_) => Cuts::At(integers("a place to cut at", sections)?.to_vec()),
+    };
+    let mut parts = Vec::new();
+    for (w, shape) in split_windows(&a.shape, &cuts, axis, equal).or_raise(py)? {
+        let part = viewed(py, a, steps(Step::Window(Box::new(w), shape.clone())), shape, a.strides())?;
+        parts.push(Py::new(py, part)?);
     }
     Ok(PyList::new(py, parts)?.unbind())
 }
@@ -519,13 +389,13 @@ fn split_at(py: Python<'_>, what: &str, a: &Array, sections: &Any<'_>, axis: i64
 #[pyfunction]
 #[pyo3(signature = (ary, indices_or_sections, axis=0))]
 fn split(ary: &Any<'_>, indices_or_sections: &Any<'_>, axis: i64) -> PyResult<Py<PyList>> {
-    split_at(ary.py(), "split", own("split", ary)?.get(), indices_or_sections, axis, true)
+    split_at(ary.py(), own("split", ary)?.get(), indices_or_sections, axis, true)
 }
 
 #[pyfunction]
 #[pyo3(signature = (ary, indices_or_sections, axis=0))]
 fn array_split(ary: &Any<'_>, indices_or_sections: &Any<'_>, axis: i64) -> PyResult<Py<PyList>> {
-    split_at(ary.py(), "array_split", own("array_split", ary)?.get(), indices_or_sections, axis, false)
+    split_at(ary.py(), own("array_split", ary)?.get(), indices_or_sections, axis, false)
 }
 
 fn split_along(what: &str, ary: &Any<'_>, sections: &Any<'_>, axis: usize, least: usize) -> PyResult<Py<PyList>> {
@@ -535,7 +405,7 @@ fn split_along(what: &str, ary: &Any<'_>, sections: &Any<'_>, axis: usize, least
         return Err(PyValueError::new_err(format!("{what} only works on arrays of {least} or more dimensions")));
     }
     let axis = if what == "hsplit" && a.ndim() == 1 { 0 } else { axis };
-    split_at(ary.py(), what, a, sections, axis as i64, true)
+    split_at(ary.py(), a, sections, axis as i64, true)
 }
 
 #[pyfunction]
@@ -572,17 +442,8 @@ fn unstack(x: &Any<'_>, axis: i64) -> PyResult<Py<PyTuple>> {
 
 /// `a` with at least `rank` axes, as `np.atleast_1d` and its kin place them.
 pub fn at_least(py: Python<'_>, a: &Array, rank: usize) -> PyResult<Array> {
-    let s = &a.shape;
-    let to: Shape = match (rank, s.as_slice()) {
-        (1, []) => [1].into_iter().collect(),
-        (2, []) => [1, 1].into_iter().collect(),
-        (2, &[n]) => [1, n].into_iter().collect(),
-        (3, []) => [1, 1, 1].into_iter().collect(),
-        (3, &[n]) => [1, n, 1].into_iter().collect(),
-        (3, &[m, n]) => [m, n, 1].into_iter().collect(),
-        _ => return viewed(py, a, SmallVec::new(), s.clone(), a.strides()),
-    };
-    reshaped(py, a, to)
+    let to = shapes::at_least(&a.shape, rank);
+    with_ones(py, a, to)
 }
 
 fn at_least_all(py: Python<'_>, what: &str, arys: &Bound<'_, PyTuple>, rank: usize) -> PyResult<Py<PyAny>> {
@@ -628,7 +489,7 @@ fn atleast_3d(py: Python<'_>, arys: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> 
 #[pyo3(signature = (a, order="K", subok=false))]
 fn copy(a: &Any<'_>, order: &str, subok: bool) -> PyResult<Array> {
     let _ = subok;
-    c_order("copy", Some(order))?;
+    memory_order("copy", Some(order))?;
     copied(a.py(), own("copy", a)?.get(), order)
 }
 
@@ -655,16 +516,12 @@ fn size(a: &Any<'_>, axis: Option<&Any<'_>>) -> PyResult<usize> {
     let py = a.py();
     let a = own("size", a)?;
     let a = a.get();
-    match args::axes(axis)? {
-        None => Ok(a.size()),
-        Some(axes) => {
-            let mut n = 1;
-            for k in distinct(py, "size", &axes, a.ndim())? {
-                n *= a.shape[k as usize];
-            }
-            Ok(n)
-        }
+    let Some(axes) = args::axes(axis)? else { return Ok(a.size()) };
+    let mut n = 1;
+    for k in axes {
+        n *= a.shape[resolve_axis("size", k, a.ndim()).or_raise(py)?];
     }
+    Ok(n)
 }
 
 #[pyfunction]

@@ -3,9 +3,9 @@
 
 use mlgrad_core::plan::Param;
 use mlgrad_core::tape::{DType, Shape, Value};
+use numpy::PyArrayDescrMethods;
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use numpy::PyArrayDescrMethods;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyType};
 
@@ -82,12 +82,12 @@ impl<'py> Leaf<'py> {
     /// Whether this leaf fits a signature.
     pub fn is(&self, kind: &Kind) -> PyResult<bool> {
         Ok(match (self, kind) {
-            (Leaf::Traced(Data::Lent(a, d, _), _), Kind::Array { dtype, shape }) => d == dtype && a.shape() == shape.as_slice(),
+            (Leaf::Traced(Data::Lent(a, d, _), _), Kind::Array { dtype, shape }) => {
+                d == dtype && a.shape() == shape.as_slice()
+            }
             (Leaf::Traced(Data::Owned(_, d, s), false), Kind::Array { dtype, shape }) => d == dtype && s == shape,
             (Leaf::Traced(Data::Owned(_, d, _), true), Kind::Weak(dtype)) => d == dtype,
-            (Leaf::Static(o), Kind::Static(k)) => {
-                o.is(k) || o.get_type().is(k.bind(o.py()).get_type()) && o.eq(k)?
-            }
+            (Leaf::Static(o), Kind::Static(k)) => o.is(k) || o.get_type().is(k.bind(o.py()).get_type()) && o.eq(k)?,
             _ => false,
         })
     }

@@ -565,9 +565,7 @@ fn several<'py, T: for<'a> FromPyObject<'a, 'py>>(what: &str, given: &Bound<'py,
     let items: Vec<Bound<'py, PyAny>> = given.try_iter()?.collect::<PyResult<_>>()?;
     items
         .iter()
-        .map(|x| {
-            x.extract::<T>().map_err(|_| PyTypeError::new_err(format!("jit: {what} has the wrong type: {given}")))
-        })
+        .map(|x| x.extract::<T>().map_err(|_| PyTypeError::new_err(format!("jit: {what} has the wrong type: {given}"))))
         .collect()
 }
 

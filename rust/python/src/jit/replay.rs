@@ -11,7 +11,12 @@ use crate::tree::Tree;
 
 /// A leaf of the result.
 pub enum Out {
-    Value { source: Source, shape: Shape, dtype: DType, last: bool },
+    Value {
+        source: Source,
+        shape: Shape,
+        dtype: DType,
+        last: bool,
+    },
     /// What is not an Array comes back as it was.
     Object(Py<PyAny>),
 }

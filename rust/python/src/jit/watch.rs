@@ -3,7 +3,9 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyCFunction, PyComplex, PyDict, PyFloat, PyFunction, PyInt, PyList, PyModule, PyString, PyTuple, PyType};
+use pyo3::types::{
+    PyBool, PyCFunction, PyComplex, PyDict, PyFloat, PyFunction, PyInt, PyList, PyModule, PyString, PyTuple, PyType,
+};
 use rustc_hash::FxHashSet;
 
 /// Functions of these packages do not change under a running program.
@@ -77,7 +79,12 @@ impl Watch {
     }
 
     /// The globals that `code` and the functions inside it name.
-    fn names(&mut self, code: &Bound<'_, PyAny>, globals: &Bound<'_, PyDict>, done: &mut FxHashSet<usize>) -> PyResult<()> {
+    fn names(
+        &mut self,
+        code: &Bound<'_, PyAny>,
+        globals: &Bound<'_, PyDict>,
+        done: &mut FxHashSet<usize>,
+    ) -> PyResult<()> {
         let py = code.py();
         for name in code.getattr(intern!(py, "co_names"))?.cast_into::<PyTuple>()? {
             let name = name.cast_into::<PyString>()?;
@@ -157,15 +164,12 @@ impl Seen {
         }
         if depth < 8 {
             if let Ok(d) = v.cast_exact::<PyDict>() {
-                let items = d
-                    .iter()
-                    .map(|(k, x)| Ok((Some(k.unbind()), Seen::of(&x, depth + 1)?)))
-                    .collect::<PyResult<_>>()?;
+                let items =
+                    d.iter().map(|(k, x)| Ok((Some(k.unbind()), Seen::of(&x, depth + 1)?))).collect::<PyResult<_>>()?;
                 return Ok(Seen::Items(v.get_type().unbind(), items));
             }
             if v.is_exact_instance_of::<PyList>() || v.is_instance_of::<PyTuple>() {
-                let items =
-                    v.try_iter()?.map(|x| Ok((None, Seen::of(&x?, depth + 1)?))).collect::<PyResult<_>>()?;
+                let items = v.try_iter()?.map(|x| Ok((None, Seen::of(&x?, depth + 1)?))).collect::<PyResult<_>>()?;
                 return Ok(Seen::Items(v.get_type().unbind(), items));
             }
         }

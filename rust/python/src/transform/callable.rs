@@ -45,7 +45,9 @@ impl Argnums {
         }
         match given.extract::<Vec<isize>>() {
             Ok(numbers) => Ok(Argnums { numbers, single: false }),
-            Err(_) => Err(PyTypeError::new_err(format!("{what}: argnums must be an int or a tuple of ints, got {given}"))),
+            Err(_) => {
+                Err(PyTypeError::new_err(format!("{what}: argnums must be an int or a tuple of ints, got {given}")))
+            }
         }
     }
 

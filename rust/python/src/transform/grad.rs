@@ -233,11 +233,8 @@ impl<'py> Aux<'py> {
 
     fn put(self, py: Python<'_>, computed: Vec<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         let mut computed = computed.into_iter();
-        let leaves: Vec<Py<PyAny>> = self
-            .leaves
-            .into_iter()
-            .filter_map(|l| l.map(Bound::unbind).or_else(|| computed.next()))
-            .collect();
+        let leaves: Vec<Py<PyAny>> =
+            self.leaves.into_iter().filter_map(|l| l.map(Bound::unbind).or_else(|| computed.next())).collect();
         self.tree.unflatten(py, &mut leaves.into_iter())
     }
 }
@@ -278,7 +275,8 @@ impl Grad {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let make = py.import("mlgrad._core")?.getattr(self.label())?;
-        let argnums = if self.argnums.numbers.is_empty() { py.None().into_bound(py) } else { self.argnums.to_object(py)? };
+        let argnums =
+            if self.argnums.numbers.is_empty() { py.None().into_bound(py) } else { self.argnums.to_object(py)? };
         let names = match (self.argnames.len(), self.one_name) {
             (0, _) => py.None().into_bound(py),
             (_, true) => self.argnames[0].clone().into_pyobject(py)?.into_any(),

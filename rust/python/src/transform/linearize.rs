@@ -58,7 +58,11 @@ impl JvpFunction {
 /// `(f(*primals), jvp_fn)`: jvp_fn(*tangents) is the derivative at primals in that direction; f is recorded once.
 #[pyfunction]
 #[pyo3(signature = (f, *primals))]
-fn linearize<'py>(py: Python<'py>, f: &Bound<'py, PyAny>, primals: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+fn linearize<'py>(
+    py: Python<'py>,
+    f: &Bound<'py, PyAny>,
+    primals: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
     let (recorded, Returned { value, .. }) = Recorded::new("linearize", f, primals, false)?;
     Ok((value, JvpFunction(recorded)).into_pyobject(py)?.into_any())
 }

@@ -69,8 +69,7 @@ impl Recorded {
         };
         let result = session.result(what, &out)?;
         let aux = aux.map(|a| session.result(what, &a)).transpose()?;
-        let wanted: Vec<NodeId> =
-            result.nodes.iter().chain(aux.iter().flat_map(|a| &a.nodes)).copied().collect();
+        let wanted: Vec<NodeId> = result.nodes.iter().chain(aux.iter().flat_map(|a| &a.nodes)).copied().collect();
         let leaves = if session.outermost {
             // intermediate results stay for the walks
             session.trace.evaluate(py, &wanted)?;
@@ -86,8 +85,7 @@ impl Recorded {
             session.keep();
             session.trace.seal();
         }
-        let recorded =
-            Recorded { what, trace: session.trace.clone(), outermost: session.outermost, arguments, result };
+        let recorded = Recorded { what, trace: session.trace.clone(), outermost: session.outermost, arguments, result };
         Ok((recorded, Returned { value, aux }))
     }
 
@@ -123,7 +121,10 @@ impl Recorded {
             )));
         }
         if t.dtype(given).is_complex() {
-            return Err(PyTypeError::new_err(format!("{what}: the {name} has dtype {}; give a real one", t.dtype(given))));
+            return Err(PyTypeError::new_err(format!(
+                "{what}: the {name} has dtype {}; give a real one",
+                t.dtype(given)
+            )));
         }
         t.cast(given, dtype).or_raise(py)
     }

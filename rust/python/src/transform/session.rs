@@ -64,7 +64,12 @@ impl Session {
     }
 
     /// The floating-point leaves of `argument` as fresh aliases, and the argument made of them.
-    pub fn argument<'py>(&self, what: &str, which: &str, argument: &Bound<'py, PyAny>) -> PyResult<(Leaves, Bound<'py, PyAny>)> {
+    pub fn argument<'py>(
+        &self,
+        what: &str,
+        which: &str,
+        argument: &Bound<'py, PyAny>,
+    ) -> PyResult<(Leaves, Bound<'py, PyAny>)> {
         let py = argument.py();
         let mut leaves = Vec::new();
         let tree = Tree::flatten(argument, &mut leaves)?;
@@ -146,9 +151,7 @@ impl Session {
         if !self.keep {
             self.trace.close();
         }
-        out.into_iter()
-            .map(|(value, (shape, dtype))| convert::export(py, known(value)?, &shape, dtype))
-            .collect()
+        out.into_iter().map(|(value, (shape, dtype))| convert::export(py, known(value)?, &shape, dtype)).collect()
     }
 
     /// NumPy copies of nodes that are known.

@@ -5,8 +5,8 @@
 //! touched up to the end of its last vector only.
 
 use super::Kernel;
-use crate::ops::elementwise::Binary;
-use crate::tape::DType;
+use crate::dtype::DType;
+use crate::ops::Binary;
 use std::arch::x86_64::*;
 
 /// `dst = a ? b : c` for elements of 4 or 8 bytes.

@@ -7,6 +7,7 @@
 mod basic;
 pub mod cast;
 mod dd;
+pub mod dtype;
 mod erf;
 mod exp;
 mod float;
@@ -18,6 +19,7 @@ mod log;
 mod map;
 #[cfg(target_arch = "x86_64")]
 mod masks;
+pub mod ops;
 mod power;
 pub mod reduce;
 pub mod select;
@@ -28,8 +30,7 @@ mod trig;
 
 pub use isa::{Isa, available, isa};
 
-use crate::ops::elementwise as ops;
-use crate::tape::DType;
+pub use dtype::DType;
 
 /// One pass over n elements: `dst[i] = op(a[i], b[i], c[i])`; operands that the operation lacks are ignored (may be null).
 ///

@@ -2,10 +2,10 @@
 //! tree, in its narrowest vectors. The order is the one of the parent module, to the bit.
 
 use super::{Fold, LANE_BYTES, Max, Min, Prod, ReduceKernel, SHORT, Sum, short};
-use crate::math::Isa;
-use crate::math::simd::{Element, Simd, avx2, avx512};
+use crate::Isa;
+use crate::dtype::DType;
 use crate::ops::ReduceOp;
-use crate::tape::DType;
+use crate::simd::{Element, Simd, avx2, avx512};
 
 /// The kernel of a float reduction for AVX2 or AVX-512.
 pub(super) fn block(isa: Isa, op: ReduceOp, dtype: DType) -> Option<ReduceKernel> {

@@ -2,8 +2,8 @@
 
 use super::map::{Map1, Map2, map1, map2};
 use super::{Isa, Kernel, isa};
-use crate::ops::elementwise::{Binary, Unary};
-use crate::tape::DType;
+use crate::dtype::DType;
+use crate::ops::{Binary, Unary};
 
 /// The kernel of an operation of one argument on Bool, U8, I32 or I64; None where NumPy refuses it or changes the dtype.
 ///

@@ -16,8 +16,8 @@ pub use gamma::{digamma, gammaln, trigamma};
 pub use polygamma::polygamma;
 
 use super::Kernel;
-use crate::ops::elementwise::Unary;
-use crate::tape::DType;
+use crate::dtype::DType;
+use crate::ops::Unary;
 
 /// The kernel of Gammaln, Digamma, Polygamma(n ≥ 1) or Erfinv on F32 or F64; None for the rest.
 ///

@@ -7,8 +7,8 @@
 mod vector;
 
 use super::Isa;
+use crate::dtype::DType;
 use crate::ops::ReduceOp;
-use crate::tape::DType;
 
 /// `acc[0] = op(acc[0], reduce(src[0..n]))`.
 ///

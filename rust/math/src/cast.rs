@@ -2,7 +2,7 @@
 
 use super::map::{Map1, map1};
 use super::{Isa, Kernel, isa};
-use crate::tape::DType;
+use crate::dtype::DType;
 
 /// The kernel that converts between two of Bool, U8, I32, I64, F32, F64; None for the complex types.
 ///

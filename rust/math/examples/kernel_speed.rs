@@ -1,9 +1,10 @@
 //! How fast the block kernels are, in nanoseconds an element: `cargo run --release --example kernel_speed [n]`.
 #![allow(unsafe_code)]
 
-use mlgrad_core::math::{self, Kernel};
-use mlgrad_core::ops::{Binary, ReduceOp};
-use mlgrad_core::tape::DType;
+use mlgrad_math as math;
+use mlgrad_math::DType;
+use mlgrad_math::ops::{Binary, ReduceOp};
+use mlgrad_math::{self, Kernel};
 use std::time::Instant;
 
 /// The best of several timings, in nanoseconds an element.

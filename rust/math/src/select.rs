@@ -2,7 +2,7 @@
 
 use super::map::{Map3, map3};
 use super::{Isa, Kernel, isa};
-use crate::tape::DType;
+use crate::dtype::DType;
 
 /// `dst = a ? b : c`, with a an array of bool bytes and b, c of the dtype.
 pub fn select(dtype: DType) -> Kernel {

@@ -7,7 +7,7 @@ use super::simd::{Simd, Simd64, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{avx2, avx512};
 use super::{Isa, Kernel, basic, erf, exp, invtrig, log, ops, power, special, trig};
-use crate::tape::DType;
+use crate::dtype::DType;
 
 /// The kernel of one pass for the instruction set: `$pass<vector, operation, unroll>`.
 macro_rules! pick {

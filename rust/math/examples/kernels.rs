@@ -1,9 +1,9 @@
 //! ns an element of every float kernel, in L1: cargo run --release -p mlgrad-core --example kernels [isa] [filter]
 #![allow(unsafe_code)]
 
-use mlgrad_core::math::{self, Isa, Kernel};
-use mlgrad_core::ops::elementwise::{Binary, Unary};
-use mlgrad_core::tape::DType;
+use mlgrad_math::DType;
+use mlgrad_math::ops::{Binary, Unary};
+use mlgrad_math::{self as math, Isa, Kernel};
 use std::time::Instant;
 
 const N: usize = 1024;

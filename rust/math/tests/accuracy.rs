@@ -2,9 +2,10 @@
 //! values.
 #![allow(unsafe_code)]
 
-use mlgrad_core::math::{self, Isa, Kernel};
-use mlgrad_core::ops::elementwise::{Binary, Unary};
-use mlgrad_core::tape::DType;
+use mlgrad_math as math;
+use mlgrad_math::DType;
+use mlgrad_math::ops::{Binary, Unary};
+use mlgrad_math::{Isa, Kernel};
 
 /// A kernel on f64 arguments given in slices; in f32 they are rounded first and the result widened (exactly).
 fn run(kernel: Kernel, dtype: DType, a: &[f64], b: &[f64]) -> Vec<f64> {

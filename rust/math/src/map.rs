@@ -168,7 +168,7 @@ pub(super) mod testing {
     #[test]
     fn a_kernel_may_write_over_its_operand() {
         for isa in super::super::available() {
-            let add = super::super::integer::binary_on(isa, crate::ops::Binary::Add, crate::tape::DType::I64).unwrap();
+            let add = super::super::integer::binary_on(isa, crate::ops::Binary::Add, crate::dtype::DType::I64).unwrap();
             let mut x: Vec<i64> = (0..200).collect();
             // SAFETY: 200 elements are a multiple of 64 bytes.
             unsafe { add(200, x.as_mut_ptr().cast(), x.as_ptr().cast(), x.as_ptr().cast(), std::ptr::null()) };

@@ -1,0 +1,220 @@
+//! The inner part of a matrix product: packing, and blocks of the result from registers.
+//!
+//! A tile of the result, up to [`Lanes::MR`] rows by [`WIDTH`] vectors, is summed in registers over at most [`KC`] products and
+//! then stored or added. Every element is summed in the same order whatever tile it falls into and whether or not its operands
+//! were packed, so blocks may be cut anywhere.
+#![allow(unsafe_code)]
+// loops over registers read best with an index into each
+#![allow(clippy::needless_range_loop)]
+
+use super::gemm::Mat;
+use super::lanes::{Kernel, Lanes, Real};
+
+/// Products that are summed in registers before they go to memory.
+pub(super) const KC: usize = 256;
+/// Vectors in a row of a tile.
+const WIDTH: usize = 3;
+/// Rows of the packed matrix on the left come in multiples of this, columns of the right one in multiples of [`COLS`].
+pub(super) const ROWS: usize = 8;
+pub(super) const COLS: usize = WIDTH * 16;
+
+/// c (+)= a b for k ≤ KC, the rows of b contiguous.
+#[derive(Clone, Copy)]
+pub(super) struct Block<T> {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: Mat<T>,
+    /// `a` points at panels of MR rows, column after column; its strides are ignored.
+    pub a_packed: bool,
+    pub b: Mat<T>,
+    /// `b` points at panels of WIDTH vectors, row after row; its strides are ignored.
+    pub b_packed: bool,
+    pub c: *mut T,
+    pub c_row: usize,
+    pub accumulate: bool,
+}
+
+impl<T: Real> Kernel<T> for Block<T> {
+    #[inline(always)]
+    unsafe fn run<V: Lanes<Elem = T>>(self) {
+        let wide = WIDTH * V::N;
+        let (b_row, b_panel) = if self.b_packed { (wide as isize, wide * self.k) } else { (self.b.row, wide) };
+        for panel in 0..self.n.div_ceil(wide) {
+            let (j, b) = (panel * wide, self.b.ptr.wrapping_add(panel * b_panel));
+            let left = (self.n - j).min(wide);
+            let part = (left - 1) % V::N + 1;
+            // SAFETY: columns j to j + left, in full vectors and a last one with `part` elements.
+            unsafe {
+                match left.div_ceil(V::N) {
+                    1 => self.columns::<V, 1>(j, b, b_row, part),
+                    2 => self.columns::<V, 2>(j, b, b_row, part),
+                    _ => self.columns::<V, WIDTH>(j, b, b_row, part),
+                }
+            }
+        }
+    }
+}
+
+impl<T: Real> Block<T> {
+    #[inline(always)]
+    unsafe fn columns<V: Lanes<Elem = T>, const W: usize>(&self, j: usize, b: *const T, b_row: isize, part: usize) {
+        // SAFETY: the caller's; part is below N only where PART is.
+        unsafe {
+            if part == V::N && !V::MASKED {
+                self.rows::<V, W, false>(j, b, b_row, part);
+            } else {
+                self.rows::<V, W, true>(j, b, b_row, part);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn rows<V: Lanes<Elem = T>, const W: usize, const PART: bool>(
+        &self,
+        j: usize,
+        b: *const T,
+        b_row: isize,
+        part: usize,
+    ) {
+        let mut i = 0;
+        // SAFETY: rows i and on, below m.
+        unsafe {
+            if V::MR == 8 {
+                while i + 8 <= self.m {
+                    self.tile::<V, 8, W, PART>(i, j, b, b_row, part);
+                    i += 8;
+                }
+            }
+            while i + 4 <= self.m {
+                self.tile::<V, 4, W, PART>(i, j, b, b_row, part);
+                i += 4;
+            }
+            if i + 2 <= self.m {
+                self.tile::<V, 2, W, PART>(i, j, b, b_row, part);
+                i += 2;
+            }
+            if i < self.m {
+                self.tile::<V, 1, W, PART>(i, j, b, b_row, part);
+            }
+        }
+    }
+
+    /// R rows and W vectors of columns, the last one with `part` elements if PART.
+    #[inline(always)]
+    unsafe fn tile<V: Lanes<Elem = T>, const R: usize, const W: usize, const PART: bool>(
+        &self,
+        i: usize,
+        j: usize,
+        mut b: *const T,
+        b_row: isize,
+        part: usize,
+    ) {
+        let (mut a, a_row, a_col) = if self.a_packed {
+            (self.a.ptr.wrapping_add(i / V::MR * V::MR * self.k + i % V::MR), 1, V::MR as isize)
+        } else {
+            (self.a.ptr.wrapping_offset(i as isize * self.a.row), self.a.row, self.a.col)
+        };
+        // SAFETY: R rows of a, k rows of b and R rows of c have the columns that are read or written.
+        unsafe {
+            let mut sums = [[V::splat(T::default()); W]; R];
+            for _ in 0..self.k {
+                let mut row = [V::splat(T::default()); W];
+                for w in 0..W {
+                    let from = b.add(w * V::N);
+                    row[w] = if PART && w == W - 1 { V::load_part(from, part) } else { V::load(from) };
+                }
+                for r in 0..R {
+                    let x = V::splat(*a.offset(r as isize * a_row));
+                    for w in 0..W {
+                        sums[r][w] = sums[r][w].plus_product(x, row[w]);
+                    }
+                }
+                a = a.wrapping_offset(a_col);
+                b = b.wrapping_offset(b_row);
+            }
+            for r in 0..R {
+                for w in 0..W {
+                    let (to, mut sum) = (self.c.add((i + r) * self.c_row + j + w * V::N), sums[r][w]);
+                    if PART && w == W - 1 {
+                        if self.accumulate {
+                            sum = V::load_part(to, part).add(sum);
+                        }
+                        sum.store_part(to, part);
+                    } else {
+                        if self.accumulate {
+                            sum = V::load(to).add(sum);
+                        }
+                        sum.store(to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies m rows of k, m a multiple of ROWS or the last rows, into panels of MR rows.
+#[derive(Clone, Copy)]
+pub(super) struct PackRows<T> {
+    pub m: usize,
+    pub k: usize,
+    pub a: Mat<T>,
+    pub to: *mut T,
+}
+
+impl<T: Real> Kernel<T> for PackRows<T> {
+    #[inline(always)]
+    unsafe fn run<V: Lanes<Elem = T>>(self) {
+        // SAFETY: the panels of m rows are inside of `to`.
+        unsafe { panels(self.m, self.k, V::MR, self.a, self.to) }
+    }
+}
+
+/// Copies k rows of n columns, n a multiple of COLS or the last columns, into panels of WIDTH vectors.
+#[derive(Clone, Copy)]
+pub(super) struct PackColumns<T> {
+    pub n: usize,
+    pub k: usize,
+    pub b: Mat<T>,
+    pub to: *mut T,
+}
+
+impl<T: Real> Kernel<T> for PackColumns<T> {
+    #[inline(always)]
+    unsafe fn run<V: Lanes<Elem = T>>(self) {
+        let Mat { ptr, row, col } = self.b;
+        // SAFETY: the panels of n columns are inside of `to`.
+        unsafe { panels(self.n, self.k, WIDTH * V::N, Mat { ptr, row: col, col: row }, self.to) }
+    }
+}
+
+/// to[panel][p][r] = a[panel · wide + r, p]
+#[inline(always)]
+unsafe fn panels<T: Copy>(m: usize, k: usize, wide: usize, a: Mat<T>, to: *mut T) {
+    for first in (0..m).step_by(wide) {
+        let (rows, panel, from) = (wide.min(m - first), to.wrapping_add(first * k), a.at(first as isize, 0));
+        // SAFETY: element p of row r of this panel, in both.
+        unsafe {
+            if a.row == 1 && rows == wide {
+                for p in 0..k {
+                    let (from, to) = (from.offset(p as isize * a.col), panel.add(p * wide));
+                    std::ptr::copy_nonoverlapping(from, to, wide);
+                }
+            } else if a.col == 1 {
+                for r in 0..rows {
+                    let (from, to) = (from.offset(r as isize * a.row), panel.add(r));
+                    for p in 0..k {
+                        *to.add(p * wide) = *from.add(p);
+                    }
+                }
+            } else {
+                for p in 0..k {
+                    let (from, to) = (from.offset(p as isize * a.col), panel.add(p * wide));
+                    for r in 0..rows {
+                        *to.add(r) = *from.offset(r as isize * a.row);
+                    }
+                }
+            }
+        }
+    }
+}
