@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlgrad import _core, _rare
 from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
-from mlgrad._transforms import grad, jit, jvp, stop_gradient, value_and_grad, vjp, vmap
+from mlgrad._jacobian import elementwise_grad, hessian, hvp, jacfwd, jacobian, jacrev
+from mlgrad._transforms import grad, jit, jvp, linearize, stop_gradient, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
     from mlgrad import nn, numpy, scipy, testing, tree
@@ -25,9 +26,16 @@ __all__ = [
     "Array",
     "PerformanceWarning",
     "Tape",
+    "elementwise_grad",
     "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
     "jit",
     "jvp",
+    "linearize",
     "nn",
     "num_threads",
     "numpy",

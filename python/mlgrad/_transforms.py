@@ -274,3 +274,38 @@ def stop_gradient(x: Any) -> Any:
     np.float64(3.0)
     """
     return _core.stop_gradient(x)
+
+
+def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
+    """Return the value of `f`, and its derivative at that point as a function of tangents.
+
+    `f` is recorded once, however often the derivative is applied.
+
+    Parameters
+    ----------
+    f : callable
+        Returns an array or a tree of arrays.
+    *primals
+        The arguments of `f`: float32 or float64 arrays, floats, or trees of them.
+
+    Returns
+    -------
+    value
+        What `f` returns.
+    jvp_fn : callable
+        Takes one tangent a primal, of its structure and shapes; returns the tangent of the result.
+
+    Raises
+    ------
+    TypeError
+        If a primal is not floating-point.
+
+    Examples
+    --------
+    >>> import mlgrad, numpy as np
+    >>> value, push = mlgrad.linearize(lambda x: x**3, 2.0)
+    >>> value, push(1.0), push(0.5)
+    (np.float64(8.0), np.float64(12.0), np.float64(6.0))
+    """
+    result: tuple[Any, Function] = _core.linearize(f, *primals)
+    return result

@@ -1,11 +1,11 @@
 """Writes rust/math/src/tables.rs: coefficients and tables of the SIMD elementary functions.
 
-Needs mpmath. Run from anywhere: python tests/tools/math_tables.py
+Needs mpmath and numpy. Run from anywhere: python tests/tools/math_tables.py
 """
 
-import struct
 from pathlib import Path
 
+import numpy as np
 from mpmath import mp, mpf
 
 mp.prec = 400
@@ -31,9 +31,10 @@ def chop(x, bits):
 
 
 def interpolate(f, lo, hi, n):
-    """Coefficients (powers of x) of the polynomial with n terms through the Chebyshev nodes of [lo, hi]: within a factor
-    of about two of the best."""
-    lo, hi = mpf(lo), mpf(hi)
+    """Coefficients (powers of x) of the polynomial with n terms through the Chebyshev nodes of [lo, hi]: its error is
+    within a factor of about two of the best."""
+    # No node at 0 exactly, where the functions below are 0/0.
+    lo, hi = mpf(lo), mpf(hi) * (1 + mpf(2) ** -40)
     nodes = [(lo + hi) / 2 + (hi - lo) / 2 * mp.cos(mp.pi * (2 * k + 1) / (2 * n)) for k in range(n)]
     divided = [f(x) for x in nodes]
     for level in range(1, n):
@@ -41,7 +42,7 @@ def interpolate(f, lo, hi, n):
             divided[i] = (divided[i] - divided[i - 1]) / (nodes[i] - nodes[i - level])
     coefficients = [mpf(0)] * n
     for i in range(n - 1, -1, -1):
-        shifted = [mpf(0)] + coefficients[:-1]
+        shifted = [mpf(0), *coefficients[:-1]]
         coefficients = [s - nodes[i] * c for s, c in zip(shifted, coefficients, strict=True)]
         coefficients[0] += divided[i]
     return coefficients
@@ -69,6 +70,25 @@ def emit(name, values, doc):
         lines.append(f"pub static {name}: [f64; {len(values)}] = [\n{body}];")
 
 
+def emit32(name, values, doc):
+    lines.append(f"/// {doc}")
+    body = "".join(f"    {np.float32(double(v))!s},\n" for v in values)
+    lines.append(f"pub static {name}: [f32; {len(values)}] = [\n{body}];")
+
+
+def single(x):
+    """The nearest f32, as an f64."""
+    return float(np.float32(double(x)))
+
+
+def bits(x, dtype):
+    return int(np.array(x, dtype).view(np.int32 if dtype == np.float32 else np.int64))
+
+
+def from_bits(b, dtype):
+    return np.array(b, np.int32 if dtype == np.float32 else np.int64).view(dtype).item()
+
+
 def emit_pieces(name, table, doc):
     """A polynomial per piece, as one row of sixteen values per coefficient."""
     lines.append(f"/// {doc}")
@@ -91,10 +111,7 @@ def exponentials():
     emit(
         "EXP2_REST", [mpf(2) ** (mpf(j) / 16) / r - 1 for j, r in enumerate(root)], "by how much of itself it is short."
     )
-    shifted = [
-        struct.unpack("<d", struct.pack("<q", struct.unpack("<q", struct.pack("<d", r))[0] - (j << 48)))[0]
-        for j, r in enumerate(root)
-    ]
+    shifted = [from_bits(bits(r, np.float64) - (j << 48), np.float64) for j, r in enumerate(root)]
     emit("EXP2_SHIFTED", shifted, "2^(j/16) with its bits less j · 2^48: adding n · 2^48 to them gives 2^(n/16).")
     step = mp.log(2) / 16
     hi = chop(step, 42)
@@ -108,6 +125,24 @@ def exponentials():
         -b,
         b,
         6,
+        "(e^r - 1 - r) / r² on |r| ≤ ln 2 / 32.",
+        lambda r: r**2,
+    )
+
+    root = [single(mpf(2) ** (mpf(j) / 16)) for j in range(16)]
+    emit32("EXP2_F32", root, "The same for f32.")
+    emit32("EXP2_REST_F32", [mpf(2) ** (mpf(j) / 16) / r - 1 for j, r in enumerate(root)], "The same for f32.")
+    shifted = [from_bits(bits(r, np.float32) - (j << 19), np.float32) for j, r in enumerate(root)]
+    emit32("EXP2_SHIFTED_F32", shifted, "The same for f32.")
+    hi = single(step)
+    emit("LN2_16_HI_F32", hi, "ln 2 / 16 in f32, and")
+    emit("LN2_16_LO_F32", single(step - hi), "what is missing from it.")
+    polynomial(
+        "EXP_POLY_F32",
+        lambda r: (mp.exp(r) - 1 - r) / r**2,
+        -b,
+        b,
+        3,
         "(e^r - 1 - r) / r² on |r| ≤ ln 2 / 32.",
         lambda r: r**2,
     )
@@ -126,11 +161,19 @@ def logarithms():
         reciprocal.append(r)
         high.append(t_hi)
         low.append(t - t_hi)
-        assert -0.03126 <= lo * r - 1 and hi * r - 1 <= 0.06251
+        assert lo * r - 1 >= -0.03126
+        assert hi * r - 1 <= 0.06251
     emit("LOG_R", reciprocal, "1/m to eight bits, by the first four bits of the fraction of m in [0.75, 1.5).")
     emit("LOG_HI", high, "Its -ln, multiples of 2^-42, and")
     emit("LOG_LO", low, "what is missing from it.")
+    reciprocal = [chop(r, 5) for r in reciprocal]
+    high = [chop(-mp.log(r), 16) for r in reciprocal]
+    emit32("LOG_R_F32", reciprocal, "The same for f32: 1/m to five bits,")
+    emit32("LOG_HI_F32", high, "its -ln, a multiple of 2^-16, and")
+    emit32("LOG_LO_F32", [-mp.log(r) - h for r, h in zip(reciprocal, high, strict=True)], "what is missing from it.")
     ln2 = mp.log(2)
+    emit("LN2_HI_F32", double(chop(ln2, 16)), "ln 2 to a multiple of 2^-16, and")
+    emit("LN2_LO_F32", single(ln2 - chop(ln2, 16)), "what is missing from it.")
     emit("LN2_HI", double(chop(ln2, 42)), "ln 2 to a multiple of 2^-42, and")
     emit("LN2_LO", double(ln2 - chop(ln2, 42)), "what is missing from it.")
     hi, lo = pair(ln2)
@@ -142,6 +185,7 @@ def logarithms():
         emit(f"INV_{name}_LO", lo, "what is missing from it.")
     f = lambda z: (mp.log1p(z) - z + z**2 / 2) / z**3
     polynomial("LOG_POLY", f, -0.03126, 0.06251, 9, "(ln(1+z) - z + z²/2) / z³.", lambda z: z**2)
+    polynomial("LOG_POLY_F32", f, -0.045, 0.0626, 4, "(ln(1+z) - z + z²/2) / z³.", lambda z: z**2)
     polynomial(
         "LOG_TAIL",
         lambda z: (f(z) - mpf(1) / 3) / z,

@@ -75,24 +75,41 @@ macro_rules! test {
     }};
 }
 
-/// Written for f64; f32 goes through f64, where its result is almost always the correctly rounded one.
+/// Written for f64; f32 goes through f64, where its result is almost always the correctly rounded one. A second function is
+/// for f32 alone: one that may be a little less exact in f64.
 macro_rules! heavy {
-    (1, $isa:expr, $dtype:expr, $f:path) => {{
-        operation!(Fn1, Simd64, $f, (x) -> V);
+    (1, $isa:expr, $dtype:expr, $f:path) => {
+        heavy!(1, $isa, $dtype, $f, $f)
+    };
+    (2, $isa:expr, $dtype:expr, $f:path) => {
+        heavy!(2, $isa, $dtype, $f, $f)
+    };
+    (1, $isa:expr, $dtype:expr, $f:path, $for_f32:path) => {
         match $dtype {
-            DType::F64 => pick!($isa, Map1, Op, 1, F64x1, F64x4, F64x8, F64x2),
-            DType::F32 => pick!($isa, Wide1, Op, 1, F64x1, F64x4, F64x8, F64x2),
+            DType::F64 => {
+                operation!(Fn1, Simd64, $f, (x) -> V);
+                pick!($isa, Map1, Op, 1, F64x1, F64x4, F64x8, F64x2)
+            }
+            DType::F32 => {
+                operation!(Fn1, Simd64, $for_f32, (x) -> V);
+                pick!($isa, Wide1, Op, 1, F64x1, F64x4, F64x8, F64x2)
+            }
             _ => None,
         }
-    }};
-    (2, $isa:expr, $dtype:expr, $f:path) => {{
-        operation!(Fn2, Simd64, $f, (a, b) -> V);
+    };
+    (2, $isa:expr, $dtype:expr, $f:path, $for_f32:path) => {
         match $dtype {
-            DType::F64 => pick!($isa, Map2, Op, 1, F64x1, F64x4, F64x8, F64x2),
-            DType::F32 => pick!($isa, Wide2, Op, 1, F64x1, F64x4, F64x8, F64x2),
+            DType::F64 => {
+                operation!(Fn2, Simd64, $f, (a, b) -> V);
+                pick!($isa, Map2, Op, 1, F64x1, F64x4, F64x8, F64x2)
+            }
+            DType::F32 => {
+                operation!(Fn2, Simd64, $for_f32, (a, b) -> V);
+                pick!($isa, Wide2, Op, 1, F64x1, F64x4, F64x8, F64x2)
+            }
             _ => None,
         }
-    }};
+    };
 }
 
 /// The kernel for f32 or f64; None for other dtypes and for operations on integers and bool.
@@ -110,29 +127,29 @@ pub(super) fn unary(isa: Isa, op: ops::Unary, dtype: DType) -> Option<Kernel> {
         Rint => light!(1, isa, dtype, basic::rint, 4),
         Sqrt => light!(1, isa, dtype, basic::sqrt, 4),
         Cbrt => heavy!(1, isa, dtype, power::cbrt),
-        Exp => heavy!(1, isa, dtype, exp::exp),
-        Exp2 => heavy!(1, isa, dtype, exp::exp2),
-        Expm1 => heavy!(1, isa, dtype, exp::expm1),
-        Log => heavy!(1, isa, dtype, log::log),
-        Log2 => heavy!(1, isa, dtype, log::log2),
-        Log10 => heavy!(1, isa, dtype, log::log10),
-        Log1p => heavy!(1, isa, dtype, log::log1p),
+        Exp => light!(1, isa, dtype, exp::exp, 1),
+        Exp2 => light!(1, isa, dtype, exp::exp2, 1),
+        Expm1 => light!(1, isa, dtype, exp::expm1, 1),
+        Log => light!(1, isa, dtype, log::log, 1),
+        Log2 => heavy!(1, isa, dtype, log::log2, log::log2_f32),
+        Log10 => heavy!(1, isa, dtype, log::log10, log::log10_f32),
+        Log1p => light!(1, isa, dtype, log::log1p, 1),
         Sin => heavy!(1, isa, dtype, trig::sin),
         Cos => heavy!(1, isa, dtype, trig::cos),
         Tan => heavy!(1, isa, dtype, trig::tan),
         Arcsin => heavy!(1, isa, dtype, invtrig::asin),
         Arccos => heavy!(1, isa, dtype, invtrig::acos),
         Arctan => heavy!(1, isa, dtype, invtrig::atan),
-        Sinh => heavy!(1, isa, dtype, exp::sinh),
-        Cosh => heavy!(1, isa, dtype, exp::cosh),
-        Tanh => heavy!(1, isa, dtype, exp::tanh),
+        Sinh => light!(1, isa, dtype, exp::sinh, 1),
+        Cosh => light!(1, isa, dtype, exp::cosh, 1),
+        Tanh => light!(1, isa, dtype, exp::tanh, 1),
         Arcsinh => heavy!(1, isa, dtype, invtrig::asinh),
         Arccosh => heavy!(1, isa, dtype, invtrig::acosh),
         Arctanh => heavy!(1, isa, dtype, invtrig::atanh),
         Erf => heavy!(1, isa, dtype, erf::erf),
         Erfc => heavy!(1, isa, dtype, erf::erfc),
-        Expit => heavy!(1, isa, dtype, exp::expit),
-        LogExpit => heavy!(1, isa, dtype, exp::log_expit),
+        Expit => light!(1, isa, dtype, exp::expit, 1),
+        LogExpit => light!(1, isa, dtype, exp::log_expit, 1),
         IsNan => test!(1, isa, dtype, basic::is_nan),
         IsInf => test!(1, isa, dtype, basic::is_inf),
         IsFinite => test!(1, isa, dtype, basic::is_finite),
@@ -155,7 +172,7 @@ pub(super) fn binary(isa: Isa, op: ops::Binary, dtype: DType) -> Option<Kernel> 
         FloorDivide => light!(2, isa, dtype, basic::floor_divide, 1),
         Remainder => light!(2, isa, dtype, basic::remainder, 1),
         Fmod => light!(2, isa, dtype, basic::fmod, 1),
-        Pow => heavy!(2, isa, dtype, power::pow),
+        Pow => heavy!(2, isa, dtype, power::pow, power::pow_f32),
         Maximum => light!(2, isa, dtype, basic::maximum, 4),
         Minimum => light!(2, isa, dtype, basic::minimum, 4),
         Fmax => light!(2, isa, dtype, basic::fmax, 4),

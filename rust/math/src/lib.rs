@@ -6,6 +6,7 @@
 
 mod basic;
 pub mod cast;
+mod constants;
 mod dd;
 pub mod dtype;
 mod erf;

@@ -1,28 +1,29 @@
-//! The logarithms, in f64.
+//! The logarithms: ln and ln(1 + x) in either width, the others in f64.
 //!
 //! x = m · 2^e with 0.75 ≤ m < 1.5; a table gives r ≈ 1/m to eight bits (exactly 1 around 1), so that z = m r - 1 is exact
 //! enough and small, and ln x = e ln 2 - ln r + ln(1 + z).
 
+use super::constants::Constants;
 use super::dd::{fast_two_sum, two_prod};
-use super::simd::{Simd64, even_odd};
+use super::simd::{Element, Simd, Simd64, even_odd};
 use super::tables as t;
 
 #[inline(always)]
-pub(super) fn log<V: Simd64>(x: V) -> V {
+pub(super) fn log<V: Simd>(x: V) -> V {
     let (m, e) = x.split();
-    let at = V::bits_shr(m.bits(), 48);
-    let z = m.fma(V::lookup(&t::LOG_R, at), V::c(-1.0));
-    let base = e.fma(V::c(t::LN2_HI), V::lookup(&t::LOG_HI, at));
+    let at = V::bits_shr(m.bits(), V::Elem::MANTISSA - 4);
+    let z = m.fma(V::lookup(V::Elem::LOG_R, at), V::c(-1.0));
+    let base = e.fma(V::c(V::Elem::LN2.0), V::lookup(V::Elem::LOG_HI, at));
     let (s, err) = fast_two_sum(base, z);
-    let low = e.mla(V::c(t::LN2_LO), V::lookup(&t::LOG_LO, at)) + err;
-    let q = z.mla(even_odd(z, &t::LOG_POLY), V::c(-0.5));
+    let low = e.mla(V::c(V::Elem::LN2.1), V::lookup(V::Elem::LOG_LO, at)) + err;
+    let q = z.mla(V::Elem::log_poly(z), V::c(-0.5));
     let y = s + (z * z).mla(q, low);
     fix(x, y)
 }
 
 /// y where x is positive and finite, else the logarithm's special values.
 #[inline(always)]
-fn fix<V: Simd64>(x: V, y: V) -> V {
+fn fix<V: Simd>(x: V, y: V) -> V {
     let ordinary = V::and(x.gt(V::c(0.0)), x.lt(V::c(f64::INFINITY)));
     if V::any(V::not(ordinary)) {
         let y = V::select(ordinary, y, x);
@@ -35,22 +36,22 @@ fn fix<V: Simd64>(x: V, y: V) -> V {
 
 /// ln((h + l) · 2^shift) for h positive and finite, |l| at most half an ulp of h.
 #[inline(always)]
-pub(super) fn log_of_sum<V: Simd64>(h: V, l: V, shift: V) -> V {
+pub(super) fn log_of_sum<V: Simd>(h: V, l: V, shift: V) -> V {
     let (m, e) = h.split();
-    let at = V::bits_shr(m.bits(), 48);
-    let r = V::lookup(&t::LOG_R, at);
+    let at = V::bits_shr(m.bits(), V::Elem::MANTISSA - 4);
+    let r = V::lookup(V::Elem::LOG_R, at);
     let ml = l.scale_roughly(-e);
     let (z, zl) = fast_two_sum(m.fma(r, V::c(-1.0)), ml * r);
     let e = e + shift;
-    let base = e.fma(V::c(t::LN2_HI), V::lookup(&t::LOG_HI, at));
+    let base = e.fma(V::c(V::Elem::LN2.0), V::lookup(V::Elem::LOG_HI, at));
     let (s, err) = fast_two_sum(base, z);
-    let low = e.mla(V::c(t::LN2_LO), V::lookup(&t::LOG_LO, at)) + (err + zl);
-    let q = z.mla(even_odd(z, &t::LOG_POLY), V::c(-0.5));
+    let low = e.mla(V::c(V::Elem::LN2.1), V::lookup(V::Elem::LOG_LO, at)) + (err + zl);
+    let q = z.mla(V::Elem::log_poly(z), V::c(-0.5));
     s + (z * z).mla(q, low)
 }
 
 #[inline(always)]
-pub(super) fn log1p<V: Simd64>(x: V) -> V {
+pub(super) fn log1p<V: Simd>(x: V) -> V {
     let (most, least) = (V::c(1.0).max(x), V::c(1.0).min(x));
     let (h, l) = fast_two_sum(most, least);
     let y = log_of_sum(h, l, V::c(0.0));
@@ -99,6 +100,18 @@ pub(super) fn log2<V: Simd64>(x: V) -> V {
 #[inline(always)]
 pub(super) fn log10<V: Simd64>(x: V) -> V {
     fix(x, in_base(log_dd(x, V::c(0.0)), t::INV_LN10_HI, t::INV_LN10_LO))
+}
+
+/// The same for f32 in f64, where no pair is needed.
+#[inline(always)]
+pub(super) fn log2_f32<V: Simd64>(x: V) -> V {
+    log(x) * V::c(t::INV_LN2_HI)
+}
+
+/// The same for f32 in f64, where no pair is needed.
+#[inline(always)]
+pub(super) fn log10_f32<V: Simd64>(x: V) -> V {
+    log(x) * V::c(t::INV_LN10_HI)
 }
 
 /// (h + l) · (ch + cl), rounded.

@@ -1,7 +1,7 @@
 //! pow, cbrt and the sums of exponentials, in f64.
 
 use super::dd::{fast_two_sum, two_prod, two_sum};
-use super::exp::exp_dd;
+use super::exp::{exp, exp_dd};
 use super::log::{log, log_dd, log1p};
 use super::simd::{Simd64, horner};
 use super::tables as t;
@@ -9,17 +9,28 @@ use super::tables as t;
 /// C's pow: e^(y ln x) with both in pairs.
 #[inline(always)]
 pub(super) fn pow<V: Simd64>(x: V, y: V) -> V {
-    let (one, zero, inf) = (V::c(1.0), V::c(0.0), V::c(f64::INFINITY));
-    let a = x.abs();
-    let usual = V::and(V::and(x.gt(zero), x.lt(inf)), y.abs().lt(inf));
-    let (h, l) = log_dd(a, zero);
+    let (h, l) = log_dd(x.abs(), V::c(0.0));
     let (p, pl) = two_prod(y, h);
-    let pl = V::select(p.abs().lt(V::c(800.0)), y.mla(l, pl), zero);
+    let pl = V::select(p.abs().lt(V::c(800.0)), y.mla(l, pl), V::c(0.0));
     let (k, e, el) = exp_dd(p.clamp(-760.0, 720.0), pl);
-    let r = (e + el).scale(k);
+    pow_fix(x, y, (e + el).scale(k))
+}
+
+/// The same for f32 in f64, where no pairs are needed.
+#[inline(always)]
+pub(super) fn pow_f32<V: Simd64>(x: V, y: V) -> V {
+    pow_fix(x, y, exp(y * log(x.abs())))
+}
+
+/// C's special cases; r is the result for x positive and finite and y finite, and |x|^y for negative x.
+#[inline(always)]
+fn pow_fix<V: Simd64>(x: V, y: V, r: V) -> V {
+    let (one, zero, inf) = (V::c(1.0), V::c(0.0), V::c(f64::INFINITY));
+    let usual = V::and(V::and(x.gt(zero), x.lt(inf)), y.abs().lt(inf));
     if !V::any(V::not(usual)) {
         return r;
     }
+    let a = x.abs();
     let whole = y.rint().eq(y);
     // Beyond 2^53 every number is even.
     let half = y * V::c(0.5);

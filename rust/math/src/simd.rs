@@ -4,6 +4,7 @@
 //! [`Simd::load`]), which run only where that set is available. That is why the arithmetic on them is safe to call. Everything
 //! is `inline(always)`: intrinsics compile to instructions only once they are inlined into a function with the features.
 
+use super::constants::Constants;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 #[cfg(target_arch = "x86_64")]
@@ -15,7 +16,7 @@ pub(super) mod neon;
 pub(super) mod scalar;
 
 /// A floating-point element and the layout of its bits.
-pub(super) trait Element: Copy + PartialOrd + 'static {
+pub(super) trait Element: Constants + Copy + PartialOrd {
     /// Stored bits of the significand.
     const MANTISSA: u32;
     /// Bias of the exponent.

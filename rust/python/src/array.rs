@@ -198,8 +198,10 @@ impl Array {
         Ok(node)
     }
 
+    /// For recording on this tape at once, which is when it shows whether the tape is still open.
     pub fn operand(&self, py: Python<'_>) -> PyResult<Operand> {
-        Ok(Operand::Node { id: self.node(py)?, weak: self.weak() })
+        let id = if self.path.is_none() { self.cell.place().node } else { self.node(py)? };
+        Ok(Operand::Node { id, weak: self.weak() })
     }
 
     /// Whether the value is only known when a plan runs (inside vmap, or a loop's body).

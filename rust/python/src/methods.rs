@@ -640,8 +640,9 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Array>()?;
     let class: Bound<'_, PyType> = m.py().get_type::<Array>();
     for name in IN_PLACE {
-        let f = class.getattr(format!("_in_place_{name}"))?;
-        class.setattr(format!("__i{name}__"), f)?;
+        let method = format!("_in_place_{name}");
+        class.setattr(format!("__i{name}__"), class.getattr(method.as_str())?)?;
+        class.delattr(method)?;
     }
     Ok(())
 }

@@ -5,8 +5,8 @@
 //! - the traces that are open on a thread are a stack, popped on every exit.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
 
 use mlgrad_core::plan::{self, Plan};
 use mlgrad_core::tape::DType;
@@ -22,7 +22,7 @@ use crate::jit::Recorder;
 
 /// See the module.
 pub struct Trace {
-    thread: ThreadId,
+    thread: u64,
     state: Mutex<State>,
     /// Whether this is the recording of a jitted function.
     pub jit: bool,
@@ -38,6 +38,15 @@ pub struct State {
     pub recorder: Option<Recorder>,
     /// The leaves of a `Tape`, with what has been accumulated for them.
     pub gradients: FxHashMap<NodeId, Option<NodeId>>,
+}
+
+/// A number of its own for each thread; cheaper than `std::thread::current`, which counts references.
+fn this_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static MINE: u64 = NEXT.fetch_add(1, Relaxed);
+    }
+    MINE.with(|n| *n)
 }
 
 thread_local! {
@@ -58,7 +67,7 @@ impl Drop for Opened {
 impl Trace {
     pub fn new(jit: bool) -> Arc<Trace> {
         Arc::new(Trace {
-            thread: std::thread::current().id(),
+            thread: this_thread(),
             state: Mutex::new(State {
                 tape: Tape::new(),
                 over: false,
@@ -90,7 +99,7 @@ impl Trace {
                  from the transformed function (has_aux=True for extra outputs) instead of storing the Array",
             ));
         }
-        if self.thread != std::thread::current().id() {
+        if self.thread != this_thread() {
             return Err(PyRuntimeError::new_err(
                 "this mlgrad.Array is used in another thread than the one that made it; call the transform inside that thread, or \
                  pass NumPy arrays between threads",

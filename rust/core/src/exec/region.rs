@@ -40,6 +40,8 @@ pub struct Mem {
     pub place: Place,
     /// Bytes an element; 0 for one number that serves every block.
     pub step: usize,
+    /// No array, but a register that collects the blocks of one leaf of a reduction.
+    pub leaf: bool,
     /// The bytes from the place that may be read, where whole vectors may not be read past the end.
     pub readable: Option<usize>,
     pub written: bool,
@@ -91,6 +93,8 @@ pub struct Region {
     pub mems: Vec<Mem>,
     pub prologue: Vec<Instr>,
     pub body: Vec<Instr>,
+    /// Reductions of rows that are longer than a block, and what they read: done when a leaf of the row is complete.
+    pub epilogue: Vec<(u32, Operand)>,
     pub folds: Vec<BlockFold>,
     pub nanoseconds: usize,
 }
@@ -149,9 +153,14 @@ impl Region {
     pub unsafe fn run(&self, bases: Bases<'_>) -> Result<()> {
         let groups = self.rows().div_ceil(self.group);
         let blocks = groups * self.blocks_a_group();
-        // a group is one task's: its rows go to one running result
-        let atom = if self.has_leading { self.blocks_a_group() } else { 1 };
-        let atoms = blocks / atom;
+        // a group is one task's: its rows go to one running result. So are a row, or the blocks of a leaf
+        let atom = match (self.has_leading, self.epilogue.is_empty()) {
+            (true, _) => self.blocks_a_group(),
+            (false, true) => 1,
+            (false, false) if self.row % BLOCK == 0 || self.rows() == 1 => BLOCK / self.piece,
+            (false, false) => self.row.div_ceil(self.piece),
+        };
+        let atoms = blocks.div_ceil(atom);
         let failed = AtomicU8::new(0);
         let threads = if self.nanoseconds < PARALLEL { 1 } else { pool::num_threads() };
         if threads == 1 {
@@ -160,7 +169,7 @@ impl Region {
         } else {
             let tasks = atoms.min(4 * threads);
             pool::parallel(tasks, &|t| {
-                let (first, end) = (t * atoms / tasks * atom, (t + 1) * atoms / tasks * atom);
+                let (first, end) = (t * atoms / tasks * atom, ((t + 1) * atoms / tasks * atom).min(blocks));
                 match Buffer::new(self.registers) {
                     // SAFETY: the caller's; tasks write disjoint ranges.
                     Ok(registers) => unsafe { self.blocks(bases, registers.as_mut_ptr(), first, end, &failed) },
@@ -207,6 +216,10 @@ impl Region {
                 if m.step == 0 {
                     continue;
                 }
+                if m.leaf {
+                    *p = registers.wrapping_add(m.spill + block.column % BLOCK * m.step);
+                    continue;
+                }
                 let from = block.start * m.step;
                 *p = bases.at(m.place).wrapping_add(from);
                 let bytes = block.len * m.step;
@@ -251,13 +264,47 @@ impl Region {
             if spilled {
                 for (m, p) in self.mems.iter().zip(&ptrs[1..]) {
                     let register = registers.wrapping_add(m.spill);
-                    if m.written && m.step != 0 && *p == register {
+                    if m.written && !m.leaf && *p == register {
                         let to = bases.at(m.place).wrapping_add(block.start * m.step);
                         // SAFETY: the block lies in the array, whose elements are this task's.
                         unsafe { std::ptr::copy_nonoverlapping(register, to, block.len * m.step) };
                     }
                 }
             }
+            for (fold, src) in &self.epilogue {
+                // SAFETY: tasks begin and end with whole leaves.
+                unsafe { self.long_fold(*fold, *src, bases, &block, &ptrs) };
+            }
+        }
+    }
+
+    /// The leaf of a long row that ends with this block.
+    ///
+    /// # Safety
+    /// As for `run`; the blocks of the leaf are this task's, and done.
+    unsafe fn long_fold(&self, k: u32, src: Operand, bases: Bases<'_>, b: &Block, ptrs: &[*mut u8]) {
+        let end = b.column + b.len;
+        if end % BLOCK != 0 && end != self.row {
+            return;
+        }
+        let f = &self.folds[k as usize];
+        let first = b.column / BLOCK * BLOCK;
+        let before = b.column - first;
+        let m = &self.mems[src.index as usize - 1];
+        let src = match (m.leaf, m.step) {
+            (true, _) => ptrs[src.index as usize].wrapping_sub(before * f.size),
+            // one number: a block of it is as good as any other
+            (false, 0) => ptrs[src.index as usize],
+            // a reduction reads nothing past the end, so the array itself will do
+            (false, _) => bases.at(m.place).wrapping_add((b.start - before) * f.size),
+        };
+        let leaves = self.row.div_ceil(BLOCK);
+        let results = if leaves == 1 { bases.at(f.dst) } else { bases.at(f.partial) };
+        // SAFETY: the caller's; there is a result for each leaf of each row.
+        unsafe {
+            let acc = results.add((b.row * leaves + first / BLOCK) * f.size);
+            put(acc, f.init, f.size);
+            (f.block)(end - first, acc, src);
         }
     }
 

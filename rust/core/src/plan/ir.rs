@@ -14,6 +14,10 @@ use crate::ops::{Leaf, Movement, Op, Primitive, Reduce, ReduceOp, Windowed};
 use crate::tape::{Axes, DType, Shape, shape};
 use crate::{Error, Result};
 
+/// Rows shorter than this are joined several at a time, as rows of about so many elements.
+const NARROW: usize = 128;
+const WIDE: usize = 256;
+
 /// No view: the input as it lies.
 pub const DIRECT: u32 = u32::MAX;
 
@@ -50,8 +54,7 @@ pub struct Fold {
 
 #[derive(Debug)]
 pub enum Kind {
-    /// The k-th parameter of the run.
-    Param(u32),
+    Param,
     /// One number everywhere. Serves readers of any size.
     Const(u64),
     /// 0, 1, 2, … as int64
@@ -145,7 +148,7 @@ impl Builder<'_> {
                 if k == u32::MAX {
                     return Err(Error::Internal("a parameter that the program does not list".into()));
                 }
-                let at = self.push(Kind::Param(k), SmallVec::new(), size, dtype, 0);
+                let at = self.push(Kind::Param, SmallVec::new(), size, dtype, 0);
                 self.ir.params[k as usize] = at;
                 whole(at)
             }
@@ -344,6 +347,16 @@ impl Builder<'_> {
         } else {
             input
         };
+        // short rows are joined several at a time, so that vectors fill up, and what comes out once more
+        if fold.leading && kept < NARROW && summed * kept > WIDE * 16 {
+            let most = WIDE / kept;
+            if let Some(k) = (2..=most).rev().find(|k| summed % k == 0) {
+                let wide = Fold { rows: summed / k, row: kept * k, ..fold };
+                let first = self.push(Kind::Fold(wide), [input].into_iter().collect(), kept * k, dtype, 3);
+                let rest = Fold { rows: k, ..fold };
+                return Ok(self.push(Kind::Fold(rest), [Ref::direct(first)].into_iter().collect(), size, dtype, 3));
+            }
+        }
         Ok(self.push(Kind::Fold(fold), [input].into_iter().collect(), size, dtype, 3))
     }
 
@@ -354,7 +367,7 @@ impl Builder<'_> {
             let v = self.values[o as usize];
             let n = &self.p.nodes[o as usize];
             let own = v.view == DIRECT
-                && !matches!(self.ir.nodes[v.node as usize].kind, Kind::Param(_) | Kind::Const(_) | Kind::Iota)
+                && !matches!(self.ir.nodes[v.node as usize].kind, Kind::Param | Kind::Const(_) | Kind::Iota)
                 && taken.insert(v.node);
             let node = if own {
                 v.node

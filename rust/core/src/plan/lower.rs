@@ -370,7 +370,7 @@ impl Lower<'_> {
                     self.small.give_back(pair[1], pair[0]);
                 }
             }
-            Kind::Param(_) | Kind::Const(_) | Kind::Opaque(_) => return Err(misplaced()),
+            Kind::Param | Kind::Const(_) | Kind::Opaque(_) => return Err(misplaced()),
         }
         for r in &n.inputs {
             self.release(r.node);
@@ -486,6 +486,10 @@ fn fold_kernels(fold: &Fold, dtype: DType) -> Result<(ReduceKernel, AccumulateKe
     }
 }
 
+fn trailing(ir: &Ir, r: &region::Region) -> bool {
+    r.folds.iter().any(|&f| matches!(ir.nodes[f as usize].kind, Kind::Fold(f) if !f.leading))
+}
+
 /// A value while a region is lowered.
 #[derive(Clone, Copy)]
 enum Local {
@@ -544,7 +548,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let next = self.mems.len();
         let at = *self.mem_at.entry(((place.base, place.offset), step)).or_insert(next);
         if at == next {
-            self.mems.push(Mem { place, step, readable, written, spill: 0 });
+            self.mems.push(Mem { place, step, leaf: false, readable, written, spill: 0 });
         }
         Local::Mem(at)
     }
@@ -564,7 +568,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
     /// The bytes that may be read from the start of a value that is not padded.
     fn readable(&self, x: u32) -> Option<usize> {
         let n = &self.l.ir.nodes[x as usize];
-        (matches!(n.kind, Kind::Param(_)) && matches!(self.l.home[x as usize], Home::Outside(_))).then(|| bytes(n))
+        (matches!(n.kind, Kind::Param) && matches!(self.l.home[x as usize], Home::Outside(_))).then(|| bytes(n))
     }
 
     fn operand(&mut self, r: Ref) -> Result<Local> {
@@ -613,6 +617,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
         for (k, &f) in self.r.folds.iter().enumerate() {
             folds.entry(ir.nodes[f as usize].inputs[0].node).or_default().push(k as u32);
         }
+        let long = self.r.row > BLOCK && trailing(ir, self.r);
         for &x in &self.r.nodes {
             let n = &ir.nodes[x as usize];
             self.cost += n.cost as usize;
@@ -620,6 +625,11 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 if b.l.stored[x as usize] && b.l.home_unit[x as usize] == b.unit {
                     let place = b.l.place(x)?;
                     Ok(b.mem(place, n.dtype.size(), None, true))
+                } else if long && folds.contains_key(&x) {
+                    let step = n.dtype.size();
+                    let place = Place { base: SMALL, offset: 0 };
+                    b.mems.push(Mem { place, step, leaf: true, readable: None, written: true, spill: 0 });
+                    Ok(Local::Mem(b.mems.len() - 1))
                 } else {
                     Ok(b.register())
                 }
@@ -659,7 +669,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
                     }
                     dst
                 }
-                Kind::Param(_) | Kind::Const(_) | Kind::Fold(_) | Kind::Opaque(_) => return Err(misplaced()),
+                Kind::Param | Kind::Const(_) | Kind::Fold(_) | Kind::Opaque(_) => return Err(misplaced()),
             };
             self.locals.insert(x, local);
             for &k in folds.get(&x).into_iter().flatten() {
@@ -689,6 +699,10 @@ impl<'l, 'a> Blocks<'l, 'a> {
             v => self.l.ir.views[v as usize].clone(),
         };
         Ok(Ok((self.l.place(r.node)?, Strided::new(&view, n.dtype.size()))))
+    }
+
+    fn is_leading(&self, fold: u32) -> bool {
+        matches!(self.l.ir.nodes[self.r.folds[fold as usize] as usize].kind, Kind::Fold(f) if f.leading)
     }
 
     fn finish(mut self) -> Result<Region> {
@@ -734,20 +748,18 @@ impl<'l, 'a> Blocks<'l, 'a> {
         }
         let row = self.r.row.max(1);
         let n = self.r.n;
-        let trailing =
-            self.r.folds.iter().any(|&f| matches!(self.l.ir.nodes[f as usize].kind, Kind::Fold(f) if !f.leading));
-        let has_leading =
-            self.r.folds.iter().any(|&f| matches!(self.l.ir.nodes[f as usize].kind, Kind::Fold(f) if f.leading));
+        let has_leading = (0..self.r.folds.len() as u32).any(|k| self.is_leading(k));
         let streams = self.mems.iter().filter(|m| m.step != 0).count();
         let fit = REGISTERS / (8 * (count + streams).max(1));
-        let piece = if row > BLOCK && trailing { BLOCK } else { (fit.clamp(64, BLOCK) / 64 * 64).max(64) };
+        // a power of two, so that blocks fill leaves
+        let piece = 1 << fit.clamp(64, BLOCK).ilog2();
         let rows_a_block = if row <= BLOCK { (piece / row).max(1) } else { 0 };
         let size = padded(8 * piece.max(if row <= BLOCK { row * rows_a_block } else { 0 }));
-        let mut spills = count;
+        let mut registers = count * size;
         for m in &mut self.mems {
             if m.written || m.readable.is_some() {
-                m.spill = spills * size;
-                spills += 1;
+                m.spill = registers;
+                registers += if m.leaf { padded(8 * BLOCK) } else { size };
             }
         }
         let operand = |l: Local| match l {
@@ -766,7 +778,14 @@ impl<'l, 'a> Blocks<'l, 'a> {
             Draft::Iota { dst } => Instr::Iota { dst: operand(dst) },
             Draft::Fold { fold, src } => Instr::Fold { fold, src: operand(src) },
         };
-        body.extend(drafts.into_iter().map(encode));
+        let long = row > BLOCK && trailing(self.l.ir, self.r);
+        let mut epilogue = Vec::new();
+        for d in drafts {
+            match encode(d) {
+                Instr::Fold { fold, src } if long && !self.is_leading(fold) => epilogue.push((fold, src)),
+                other => body.push(other),
+            }
+        }
         let prologue = self.prologue.into_iter().map(encode).collect();
         let rows = n / row;
         let group = if has_leading { group_rows(rows, row) } else { rows };
@@ -791,7 +810,6 @@ impl<'l, 'a> Blocks<'l, 'a> {
         for (f, scratch) in &folds {
             self.l.large.give_back(f.partial.offset, *scratch);
         }
-        let registers = spills * size;
         self.l.registers = self.l.registers.max(registers);
         let nanoseconds = n.saturating_mul(self.cost + 3 * streams) / 10;
         Ok(Region {
@@ -806,6 +824,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
             mems: self.mems,
             prologue,
             body,
+            epilogue,
             folds: folds.into_iter().map(|f| f.0).collect(),
             nanoseconds,
         })

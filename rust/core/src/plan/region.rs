@@ -22,7 +22,6 @@ pub struct Region {
     /// What is computed in each block, in order.
     pub nodes: Vec<u32>,
     pub folds: Vec<u32>,
-    level: u32,
 }
 
 pub enum Unit {
@@ -101,7 +100,7 @@ pub fn partition(ir: &Ir, small: usize, fuse: bool) -> Schedule {
 fn classify(ir: &Ir, n: &Node, small: usize) -> Class {
     let inputs_small = || n.inputs.iter().all(|r| size(ir, n, *r) <= small);
     match &n.kind {
-        Kind::Param(_) | Kind::Const(_) => Class::Free,
+        Kind::Param | Kind::Const(_) => Class::Free,
         Kind::Iota | Kind::Map(_) | Kind::Copy if n.n <= small => Class::Small,
         Kind::Iota | Kind::Map(_) | Kind::Copy => Class::Block,
         Kind::Fold(_) if inputs_small() => Class::Small,
@@ -170,7 +169,7 @@ impl Partition<'_> {
             }
             let unit = self.units.len() as u32;
             here.push(unit);
-            let region = Region { n, row: row.unwrap_or(0), nodes: Vec::new(), folds: Vec::new(), level: *level };
+            let region = Region { n, row: row.unwrap_or(0), nodes: Vec::new(), folds: Vec::new() };
             self.units.push((*level, Unit::Region(region)));
             return unit;
         }
@@ -189,6 +188,9 @@ impl Partition<'_> {
 
     fn finish(mut self) -> Schedule {
         let ir = self.ir;
+        if self.fuse {
+            self.sink();
+        }
         let stored = self.store();
         // what each region computes: what it stores and reduces, and what leads there
         let mut roots: Vec<SmallVec<[u32; 4]>> = vec![SmallVec::new(); self.units.len()];
@@ -246,6 +248,52 @@ impl Partition<'_> {
         Schedule { units, stored, home }
     }
 
+    /// Moves nodes that only one later region of their size needs into that region, where this does not store more than it
+    /// saves: what they read has to be stored anyway, but for one value.
+    fn sink(&mut self) {
+        const SEVERAL: u32 = NOWHERE - 1;
+        let ir = self.ir;
+        // the one region that needs a value, and whether it has to lie in memory
+        let mut user = vec![NOWHERE; ir.nodes.len()];
+        let mut hard = vec![false; ir.nodes.len()];
+        for &o in &ir.outputs {
+            hard[o as usize] = true;
+        }
+        for (i, n) in ir.nodes.iter().enumerate().rev() {
+            if self.class[i] == Class::Block && !hard[i] && user[i] < SEVERAL && user[i] != self.home[i] {
+                let mut apart: SmallVec<[u32; 3]> = SmallVec::new();
+                for r in &n.inputs {
+                    let p = r.node as usize;
+                    if self.class[p] == Class::Block && r.view == DIRECT && !hard[p] && !apart.contains(&r.node) {
+                        apart.push(r.node);
+                    }
+                }
+                if apart.len() <= 1 {
+                    self.home[i] = user[i];
+                    self.level[i] = self.units[user[i] as usize].0;
+                }
+            }
+            for r in &n.inputs {
+                let p = r.node as usize;
+                if self.class[p] != Class::Block {
+                    continue;
+                }
+                let soft = match self.class[i] {
+                    Class::Block => r.view == DIRECT,
+                    Class::Fold => true,
+                    Class::Free | Class::Small | Class::Call => false,
+                };
+                if !soft {
+                    hard[p] = true;
+                } else if user[p] == NOWHERE || user[p] == self.home[i] {
+                    user[p] = self.home[i];
+                } else {
+                    user[p] = SEVERAL;
+                }
+            }
+        }
+    }
+
     /// Decides what is stored.
     fn store(&self) -> Vec<bool> {
         let ir = self.ir;
@@ -293,11 +341,5 @@ impl Partition<'_> {
             stored[i] = need[i] == 2 || need[i] == 1 && (cost > CHEAP || !self.fuse);
         }
         stored
-    }
-}
-
-impl Region {
-    pub fn level(&self) -> u32 {
-        self.level
     }
 }

@@ -8,7 +8,6 @@ use smallvec::SmallVec;
 use super::kernel;
 use super::program::{Node, Program};
 use crate::ops::{Leaf, Movement, Op, Unary, Windowed};
-use crate::tape::DType;
 
 /// The same outputs from fewer nodes. Parameters stay, all of them and apart.
 pub fn simplify(p: Program) -> Program {
@@ -149,9 +148,4 @@ fn sweep(p: Program) -> Program {
     }
     let moved = |list: Vec<u32>| list.into_iter().map(|o| place[o as usize]).collect();
     Program { nodes, params: moved(p.params), outputs: moved(p.outputs) }
-}
-
-/// Whether dtypes are plain numbers that the kernels know.
-pub(super) fn supported(dtype: DType) -> bool {
-    !dtype.is_complex()
 }

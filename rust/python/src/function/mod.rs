@@ -3,6 +3,7 @@
 //! Each is a Python function with NumPy's signature, found by the object that it stands for. Python code can add more
 //! (`register_array_function`). The files follow the modules of `mlgrad_core::numpy`.
 
+pub mod asking;
 pub mod choose;
 pub mod create;
 pub mod join;
@@ -62,6 +63,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let module = PyModule::new(py, "functions")?;
     let mut table = FxHashMap::default();
     let mut add = Add(&mut table);
+    asking::table(&module, &mut add)?;
     shaping::table(&module, &mut add)?;
     join::table(&module, &mut add)?;
     choose::table(&module, &mut add)?;

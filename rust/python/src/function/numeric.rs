@@ -91,6 +91,31 @@ fn isreal(x: &Any<'_>) -> PyResult<Array> {
     super::create::filled(x.py(), a.get().trace(), &a.get().shape, 1.0, mlgrad_core::tape::DType::Bool)
 }
 
+/// Infinities of one sign.
+fn infinite(what: &str, x: &Any<'_>, v: f64, out: Option<&Any<'_>>) -> Object {
+    let y = on_one(what, x, |t, x| {
+        if !t.dtype(x).is_float() {
+            let to = t.shape(x).clone();
+            return t.literal(0.0, &to, mlgrad_core::tape::DType::Bool);
+        }
+        let v = t.lit_like(v, x)?;
+        t.equal(x, v)
+    })?;
+    finish(x.py(), what, y, out)
+}
+
+#[pyfunction]
+#[pyo3(signature = (x, out=None))]
+fn isposinf(x: &Any<'_>, out: Option<&Any<'_>>) -> Object {
+    infinite("isposinf", x, f64::INFINITY, out)
+}
+
+#[pyfunction]
+#[pyo3(signature = (x, out=None))]
+fn isneginf(x: &Any<'_>, out: Option<&Any<'_>>) -> Object {
+    infinite("isneginf", x, f64::NEG_INFINITY, out)
+}
+
 #[pyfunction]
 fn sinc(x: &Any<'_>) -> PyResult<Array> {
     let f = crate::ufunc::named(x.py(), "sinc")?;
@@ -268,7 +293,7 @@ fn meshgrid(py: Python<'_>, xi: &Bound<'_, PyTuple>, copy: bool, sparse: bool, i
 pub fn table(m: &Bound<'_, PyModule>, add: &mut super::Add<'_>) -> PyResult<()> {
     super::functions!(m, add, {
         round: ["round", "around"], fix: ["fix"], real: ["real"], imag: ["imag"], conj: ["conj", "conjugate"],
-        iscomplex: ["iscomplex"], isreal: ["isreal"], sinc: ["sinc"], diff: ["diff"],
+        iscomplex: ["iscomplex"], isreal: ["isreal"], isposinf: ["isposinf"], isneginf: ["isneginf"], sinc: ["sinc"], diff: ["diff"],
         trapezoid: ["trapezoid"], gradient: ["gradient"], diag: ["diag"], diagflat: ["diagflat"], diagonal: ["diagonal"],
         last_diagonal: ["linalg.diagonal"], trace: ["trace"], last_trace: ["linalg.trace"], tril: ["tril"], triu: ["triu"],
         meshgrid: ["meshgrid"],

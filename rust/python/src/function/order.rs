@@ -180,6 +180,39 @@ fn compress(condition: &Any<'_>, a: &Any<'_>, axis: Option<i64>, out: Option<&An
 }
 
 #[pyfunction]
+fn extract(condition: &Any<'_>, arr: &Any<'_>) -> Object {
+    let py = arr.py();
+    let flat = |what: &str, x: &Any<'_>| super::shaping::flatten(py, super::shaping::own(what, x)?.get());
+    let mask = match condition.cast_exact::<Array>() {
+        Ok(_) => Py::new(py, flat("extract", condition)?)?.into_any(),
+        Err(_) => convert::as_ndarray(condition)?.call_method0("ravel")?.unbind(),
+    };
+    let arr = match arr.cast_exact::<Array>() {
+        Ok(_) => arr.clone(),
+        Err(_) => convert::as_ndarray(arr)?.into_any(),
+    };
+    compress(mask.bind(py), &arr, None, None)
+}
+
+/// The elements that remain: NumPy itself says which.
+#[pyfunction]
+#[pyo3(signature = (arr, obj, axis=None))]
+fn delete(arr: &Any<'_>, obj: &Any<'_>, axis: Option<i64>) -> PyResult<Array> {
+    let py = arr.py();
+    let a = super::shaping::own("delete", arr)?;
+    let a = a.get();
+    let n = match axis {
+        None => a.size(),
+        Some(k) => a.shape[crate::error::OrRaise::or_raise(mlgrad_core::tape::shape::axis("delete", k, a.ndim()), py)?],
+    };
+    let numpy = py.import("numpy")?;
+    let rest = numpy.call_method1("delete", (numpy.call_method1("arange", (n,))?, obj))?;
+    let i = convert::lift(py, a.trace(), &rest)?;
+    let x = a.node(py)?;
+    on_trace(py, a.trace(), |t| sort::take(t, x, i, axis, Mode::Raise))
+}
+
+#[pyfunction]
 #[pyo3(signature = (x, xp, fp, left=None, right=None, period=None))]
 fn interp(
     x: &Any<'_>,
@@ -205,7 +238,7 @@ pub fn table(m: &Bound<'_, PyModule>, add: &mut super::Add<'_>) -> PyResult<()> 
     super::functions!(m, add, {
         sorted: ["sort"], argsort: ["argsort"], nonzero: ["nonzero"], flatnonzero: ["flatnonzero"], argwhere: ["argwhere"],
         searchsorted: ["searchsorted"], take: ["take"], take_along_axis: ["take_along_axis"],
-        compress: ["compress"], interp: ["interp"],
+        compress: ["compress"], extract: ["extract"], delete: ["delete"], interp: ["interp"],
     });
     Ok(())
 }

@@ -259,11 +259,61 @@ macro_rules! cumulative {
 
 cumulative! { cumsum false; cumprod true; }
 
+/// `np.cumulative_sum` and `np.cumulative_prod`: an axis must be named for more than one; a neutral element may come first.
+fn cumulative_from(
+    x: &Any<'_>,
+    product: bool,
+    axis: Option<i64>,
+    dtype: Option<&Any<'_>>,
+    out: Option<&Any<'_>>,
+    include_initial: bool,
+) -> Object {
+    let what = if product { "cumulative_prod" } else { "cumulative_sum" };
+    let py = x.py();
+    let y = running(x, product, axis.or(Some(0)), dtypes::parse_optional(dtype)?)?;
+    if axis.is_none() && y.ndim() > 1 {
+        return Err(PyValueError::new_err(format!(
+            "For arrays which have more than one dimension ``axis`` argument is required in {what}"
+        )));
+    }
+    if !include_initial {
+        return finish(py, what, y, out);
+    }
+    let node = y.node(py)?;
+    let z = on_trace(py, y.trace(), |t| {
+        let k = shape::axis(what, axis.unwrap_or(0), t.rank(node))?;
+        let mut first = t.shape(node).clone();
+        first[k] = 1;
+        let first = t.literal(product as u8 as f64, &first, y.dtype)?;
+        t.concatenate(&[first, node], k)
+    })?;
+    finish(py, what, z, out)
+}
+
+macro_rules! cumulative_from {
+    ($($name:ident $product:literal;)*) => {$(
+        #[pyfunction]
+        #[pyo3(signature = (x, /, *, axis=None, dtype=None, out=None, include_initial=false))]
+        fn $name(
+            x: &Any<'_>,
+            axis: Option<i64>,
+            dtype: Option<&Any<'_>>,
+            out: Option<&Any<'_>>,
+            include_initial: bool,
+        ) -> Object {
+            cumulative_from(x, $product, axis, dtype, out, include_initial)
+        }
+    )*};
+}
+
+cumulative_from! { cumulative_sum false; cumulative_prod true; }
+
 pub fn table(m: &Bound<'_, PyModule>, add: &mut super::Add<'_>) -> PyResult<()> {
     super::functions!(m, add, {
         sum: ["sum"], prod: ["prod"], max: ["max", "amax"], min: ["min", "amin"], any: ["any"], all: ["all"],
         argmax: ["argmax"], argmin: ["argmin"], count_nonzero: ["count_nonzero"], ptp: ["ptp"],
         cumsum: ["cumsum"], cumprod: ["cumprod"],
+        cumulative_sum: ["cumulative_sum"], cumulative_prod: ["cumulative_prod"],
     });
     Ok(())
 }

@@ -176,7 +176,7 @@ impl Grad {
         let state = session.trace.lock()?;
         let (shape, dtype) = (state.tape.shape(y), state.tape.dtype(y));
         if !shape.is_empty() {
-            return Err(PyTypeError::new_err(format!(
+            return Err(PyValueError::new_err(format!(
                 "{what}: the function returned an array of shape {}, but a scalar is needed; use np.sum or np.mean, or jacobian, \
                  vjp or elementwise_grad for the derivative of an array",
                 shape::show(shape)

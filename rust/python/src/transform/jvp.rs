@@ -72,7 +72,7 @@ fn jvp<'py>(
         let tree = Tree::flatten(d, &mut parts)?;
         if !tree.same(py, &leaves.tree)? {
             return Err(PyValueError::new_err(format!(
-                "jvp: tangent {k} is not the same tree of containers as primal {k}"
+                "jvp: tangent {k} has another structure (of lists, tuples, dicts) than primal {k}"
             )));
         }
         for (part, &alias) in parts.iter().zip(&leaves.nodes) {

@@ -32,7 +32,7 @@ impl JvpFunction {
             let mut leaves = Vec::new();
             if !Tree::flatten(&tangent, &mut leaves)?.same(py, &argument.tree)? {
                 return Err(PyValueError::new_err(format!(
-                    "linearize: tangent {k} is not the same tree of containers as primal {k}"
+                    "linearize: tangent {k} has another structure (of lists, tuples, dicts) than primal {k}"
                 )));
             }
             for (leaf, &alias) in leaves.iter().zip(&argument.nodes) {

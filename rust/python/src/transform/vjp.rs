@@ -23,7 +23,7 @@ impl VjpFunction {
         let tree = Tree::flatten(cotangent, &mut leaves)?;
         if !tree.same(py, &r.result.tree)? {
             return Err(PyValueError::new_err(
-                "vjp: the cotangent is not the same tree of containers as the result of the function",
+                "vjp: the cotangent has another structure (of lists, tuples, dicts) than the result of the function",
             ));
         }
         let (mut outputs, mut given) = (Vec::new(), Vec::new());
