@@ -41,9 +41,9 @@ def grad(
     Raises
     ------
     TypeError
-        If a differentiated argument holds integers, or the result of `f` is not a real floating-point scalar.
+        If a differentiated argument holds integers, or the result of `f` is not a real floating-point number.
     ValueError
-        If `f` was not called with an argument that is to be differentiated.
+        If the result of `f` is not a scalar, or `f` was not called with an argument that is to be differentiated.
 
     Examples
     --------
