@@ -15,7 +15,7 @@ pub fn cast(from: DType, to: DType) -> Option<Kernel> {
 /// [`cast`] for a given instruction set.
 pub fn cast_on(isa: Isa, from: DType, to: DType) -> Option<Kernel> {
     #[cfg(target_arch = "x86_64")]
-    if let (Isa::Avx512, Some(kernel)) = (isa, super::masks::cast(from, to)) {
+    if let Some(kernel) = super::masks::cast(isa, from, to) {
         return Some(kernel);
     }
     macro_rules! lanes {

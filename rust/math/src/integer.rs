@@ -61,7 +61,7 @@ pub fn binary_on(isa: Isa, op: Binary, dtype: DType) -> Option<Kernel> {
         return on_bool(isa, op);
     }
     #[cfg(target_arch = "x86_64")]
-    if let (Isa::Avx512, Some(kernel)) = (isa, super::masks::compare(op, dtype)) {
+    if let Some(kernel) = super::masks::compare(isa, op, dtype) {
         return Some(kernel);
     }
     macro_rules! on_integers {

@@ -12,7 +12,7 @@ pub fn select(dtype: DType) -> Kernel {
 /// [`select`] for a given instruction set.
 pub fn select_on(isa: Isa, dtype: DType) -> Kernel {
     #[cfg(target_arch = "x86_64")]
-    if let (Isa::Avx512, Some(kernel)) = (isa, super::masks::select(dtype.size())) {
+    if let Some(kernel) = super::masks::select(isa, dtype.size()) {
         return kernel;
     }
     match dtype.size() {

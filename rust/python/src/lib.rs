@@ -13,7 +13,6 @@ mod layout;
 mod leave;
 mod methods;
 mod settings;
-mod special;
 mod tape_api;
 mod trace;
 mod transform;
@@ -32,6 +31,5 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     tape_api::register(m)?;
     tree::register(m)?;
     settings::register(m)?;
-    special::register(m)?;
     function::register(m)
 }

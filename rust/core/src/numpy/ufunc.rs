@@ -122,6 +122,8 @@ static TABLE: &[Row] = rows! {
         "logit" From1(logit), "gammaln" One(Unary::Gammaln), "loggamma" From1(loggamma),
         "digamma" One(Unary::Digamma), "psi" One(Unary::Digamma), "xlogy" Two(Binary::Xlogy), "xlog1py" Two(Binary::Xlog1py),
         "exp10" From1(exp10), "ndtr" From1(ndtr), "betaln" From2(betaln), "sinc" From1(sinc),
+        "gamma" From1(gamma), "gammasgn" From1(gamma_sign), "beta" From2(beta), "log_ndtr" From1(log_ndtr),
+        "huber" From2(huber), "pseudo_huber" From2(pseudo_huber),
     }
     Rule::Narrow => {
         "erfinv" One(Unary::Erfinv), "entr" From1(entr), "rel_entr" From2(rel_entr), "kl_div" From2(kl_div),
@@ -355,6 +357,109 @@ fn ndtr(t: &mut Tape, x: NodeId) -> Result<NodeId> {
     let z = t.scale(x, -FRAC_1_SQRT_2)?;
     let y = t.unary(Unary::Erfc, z)?;
     t.scale(y, 0.5)
+}
+
+/// log of the normal distribution function. Far out on the left, where that itself would be 0, by its asymptotic series.
+fn log_ndtr(t: &mut Tape, x: NodeId) -> Result<NodeId> {
+    let (zero, far) = (t.lit_like(0.0, x)?, t.lit_like(-20.0, x)?);
+    let z = t.scale(x, FRAC_1_SQRT_2)?;
+    let upper = t.unary(Unary::Erfc, z)?;
+    let upper = t.scale(upper, -0.5)?;
+    let right = t.unary(Unary::Log1p, upper)?;
+    let z = t.neg(z)?;
+    let lower = t.unary(Unary::Erfc, z)?;
+    let lower = t.scale(lower, 0.5)?;
+    let middle = t.unary(Unary::Log, lower)?;
+    let is_far = t.binary(Binary::Less, x, far)?;
+    let safe = t.select(is_far, x, far)?;
+    let square = t.square(safe)?;
+    let u = t.unary(Unary::Reciprocal, square)?;
+    // 1 - u (1 - 3u (1 - 5u (1 - …)))
+    let mut series = t.lit_like(1.0, x)?;
+    for k in (1..=9).rev() {
+        let term = t.mul(u, series)?;
+        let term = t.scale(term, -(2.0 * k as f64 - 1.0))?;
+        series = t.shift(term, 1.0)?;
+    }
+    let size = t.neg(safe)?;
+    let (log_series, log_size) = (t.unary(Unary::Log, series)?, t.unary(Unary::Log, size)?);
+    let half = t.scale(square, -0.5)?;
+    let left = t.sub(half, log_size)?;
+    let left = t.shift(left, -0.5 * (2.0 * PI).ln())?;
+    let left = t.add(left, log_series)?;
+    let positive = t.binary(Binary::Greater, x, zero)?;
+    let y = t.select(positive, right, middle)?;
+    t.select(is_far, left, y)
+}
+
+/// The sign of Γ(x): nan at the negative integers, 1 at 0.
+fn gamma_sign(t: &mut Tape, x: NodeId) -> Result<NodeId> {
+    let (zero, one) = (t.lit_like(0.0, x)?, t.lit_like(1.0, x)?);
+    let two = t.lit_like(2.0, x)?;
+    let whole = t.unary(Unary::Floor, x)?;
+    let odd = t.binary(Binary::Remainder, whole, two)?;
+    let twice = t.add(odd, odd)?;
+    let sign = t.sub(one, twice)?;
+    let pole = t.equal(whole, x)?;
+    let nan = t.lit_like(f64::NAN, x)?;
+    let sign = t.select(pole, nan, sign)?;
+    let below = t.binary(Binary::Less, x, zero)?;
+    t.select(below, sign, one)
+}
+
+/// Γ(x) by way of its logarithm, to about |log Γ(x)| rounding errors.
+fn gamma(t: &mut Tape, x: NodeId) -> Result<NodeId> {
+    let size = t.unary(Unary::Gammaln, x)?;
+    let size = t.unary(Unary::Exp, size)?;
+    let sign = gamma_sign(t, x)?;
+    t.mul(size, sign)
+}
+
+fn beta(t: &mut Tape, a: NodeId, b: NodeId) -> Result<NodeId> {
+    let size = betaln(t, a, b)?;
+    let size = t.unary(Unary::Exp, size)?;
+    let sum = t.add(a, b)?;
+    let (p, q, r) = (gamma_sign(t, a)?, gamma_sign(t, b)?, gamma_sign(t, sum)?);
+    let sign = t.mul(p, q)?;
+    let sign = t.mul(sign, r)?;
+    t.mul(size, sign)
+}
+
+/// r²/2 up to |r| = δ, then δ (|r| - δ/2); inf for δ < 0.
+fn huber(t: &mut Tape, delta: NodeId, r: NodeId) -> Result<NodeId> {
+    let size = t.unary(Unary::Abs, r)?;
+    let square = t.square(r)?;
+    let inside = t.scale(square, 0.5)?;
+    let half = t.scale(delta, 0.5)?;
+    let beyond = t.sub(size, half)?;
+    let outside = t.mul(delta, beyond)?;
+    let near = t.binary(Binary::LessEqual, size, delta)?;
+    let y = t.select(near, inside, outside)?;
+    negative_is_infinite(t, delta, y)
+}
+
+/// δ² (√(1 + (r/δ)²) - 1); 0 for δ = 0, inf for δ < 0.
+fn pseudo_huber(t: &mut Tape, delta: NodeId, r: NodeId) -> Result<NodeId> {
+    let (zero, one) = (t.lit_like(0.0, r)?, t.lit_like(1.0, r)?);
+    let flat = t.equal(delta, zero)?;
+    let safe = t.select(flat, one, delta)?;
+    let q = t.div(r, safe)?;
+    // √(1 + q²) - 1 without cancellation
+    let h = t.binary(Binary::Hypot, one, q)?;
+    let above = t.add(h, one)?;
+    let square = t.square(q)?;
+    let f = t.div(square, above)?;
+    let delta2 = t.square(safe)?;
+    let y = t.mul(delta2, f)?;
+    let y = t.select(flat, zero, y)?;
+    negative_is_infinite(t, delta, y)
+}
+
+fn negative_is_infinite(t: &mut Tape, delta: NodeId, y: NodeId) -> Result<NodeId> {
+    let zero = t.lit_like(0.0, delta)?;
+    let below = t.binary(Binary::Less, delta, zero)?;
+    let infinity = t.lit_like(f64::INFINITY, y)?;
+    t.select(below, infinity, y)
 }
 
 fn betaln(t: &mut Tape, a: NodeId, b: NodeId) -> Result<NodeId> {

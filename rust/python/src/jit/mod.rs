@@ -12,7 +12,6 @@ use mlgrad_core::plan::Param;
 use mlgrad_core::tape::{NodeId, Value};
 use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyUserWarning, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -25,7 +24,7 @@ use crate::array::Array;
 use crate::convert;
 use crate::error::{OrRaise, raise};
 use crate::trace::{Trace, known, meta};
-use crate::transform::{Held, bind, check_callable, describe, wrap_argument};
+use crate::transform::{Held, bind, check_callable, describe, fresh, wrap_argument};
 use crate::tree::Tree;
 
 create_exception!(mlgrad, PerformanceWarning, PyUserWarning, "Something works, but more slowly than it could.");
@@ -321,14 +320,6 @@ fn output_of(py: Python<'_>, output: &Output, values: Vec<Option<Value>>) -> PyR
         })
         .collect::<PyResult<_>>()?;
     output.tree.unflatten(py, &mut leaves.into_iter())
-}
-
-/// An array among the results is a copy at every call.
-fn fresh(o: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    if o.is_instance_of::<numpy::PyUntypedArray>() {
-        return Ok(o.call_method0(intern!(o.py(), "copy"))?.unbind());
-    }
-    Ok(o.clone().unbind())
 }
 
 impl Entry {

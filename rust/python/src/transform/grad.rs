@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::callable::{Argnums, Held, bind, check_callable, describe};
-use super::session::{Session, any_array};
+use super::session::{Session, any_array, fresh};
 use crate::array::Array;
 use crate::error::OrRaise;
 use crate::tree::Tree;
@@ -233,8 +233,14 @@ impl<'py> Aux<'py> {
 
     fn put(self, py: Python<'_>, computed: Vec<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         let mut computed = computed.into_iter();
-        let leaves: Vec<Py<PyAny>> =
-            self.leaves.into_iter().filter_map(|l| l.map(Bound::unbind).or_else(|| computed.next())).collect();
+        let leaves: Vec<Py<PyAny>> = self
+            .leaves
+            .into_iter()
+            .filter_map(|l| match l {
+                Some(leaf) => Some(fresh(&leaf)),
+                None => computed.next().map(Ok),
+            })
+            .collect::<PyResult<_>>()?;
         self.tree.unflatten(py, &mut leaves.into_iter())
     }
 }

@@ -14,7 +14,7 @@ mod vmap;
 use pyo3::prelude::*;
 
 pub use callable::{Held, bind, check_callable, describe};
-pub use session::{Session, copy_any, wrap_argument};
+pub use session::{Session, copy_any, fresh, wrap_argument};
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     grad::register(m)?;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use mlgrad_core::numpy::Operand;
 use mlgrad_core::tape::{DType, NodeId, Value, shape};
+use numpy::PyUntypedArray;
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -204,4 +206,12 @@ pub fn wrap_argument(py: Python<'_>, trace: &Arc<Trace>, node: NodeId, weak: boo
 /// The value of a number or array-like object that is no Array.
 pub fn copy_any(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<(Value, shape::Shape, DType)> {
     convert::copy_in(py, &convert::as_ndarray(object)?)
+}
+
+/// A plain array among the results is copied: what the user gets shares memory with nothing.
+pub fn fresh(o: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    if o.is_instance_of::<PyUntypedArray>() {
+        return Ok(o.call_method0(intern!(o.py(), "copy"))?.unbind());
+    }
+    Ok(o.clone().unbind())
 }

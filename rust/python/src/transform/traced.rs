@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::callable::check_callable;
-use super::session::{Session, wrap_argument};
+use super::session::{Session, fresh, wrap_argument};
 use crate::array::Array;
 use crate::convert;
 use crate::error::OrRaise;
@@ -39,8 +39,8 @@ fn traced<'py>(
     let mut computed = session.deliver(py, &nodes, false)?.into_iter();
     let leaves: Vec<Py<PyAny>> = leaves
         .into_iter()
-        .filter_map(|leaf| if leaf.is_instance_of::<Array>() { computed.next() } else { Some(leaf.unbind()) })
-        .collect();
+        .filter_map(|leaf| if leaf.is_instance_of::<Array>() { computed.next().map(Ok) } else { Some(fresh(&leaf)) })
+        .collect::<PyResult<_>>()?;
     Ok(tree.unflatten(py, &mut leaves.into_iter())?.into_bound(py))
 }
 
