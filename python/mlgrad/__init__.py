@@ -18,6 +18,17 @@ from typing import TYPE_CHECKING, Any
 from mlgrad import _core, _rare
 from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
 from mlgrad._jacobian import elementwise_grad, hessian, hvp, jacfwd, jacobian, jacrev
+from mlgrad._partial import (
+    curl,
+    directional_derivative,
+    divergence,
+    gradient,
+    laplacian,
+    mixed_partial,
+    partial_derivative,
+    taylor,
+    total_derivative,
+)
 from mlgrad._transforms import grad, jit, jvp, linearize, stop_gradient, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
@@ -27,8 +38,12 @@ __all__ = [
     "Array",
     "PerformanceWarning",
     "Tape",
+    "curl",
+    "directional_derivative",
+    "divergence",
     "elementwise_grad",
     "grad",
+    "gradient",
     "hessian",
     "hvp",
     "jacfwd",
@@ -36,14 +51,19 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "laplacian",
     "linearize",
+    "mixed_partial",
     "nn",
     "num_threads",
     "numpy",
+    "partial_derivative",
     "scipy",
     "set_num_threads",
     "stop_gradient",
+    "taylor",
     "testing",
+    "total_derivative",
     "tree",
     "value_and_grad",
     "vjp",
