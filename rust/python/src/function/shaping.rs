@@ -54,8 +54,9 @@ fn steps(one: Step) -> SmallVec<[Step; 1]> {
 pub fn reshaped(py: Python<'_>, a: &Array, to: Shape) -> PyResult<Array> {
     if core_shape::checked_size(&to) != Some(a.size()) {
         return Err(PyValueError::new_err(format!(
-            "cannot reshape array of size {} into shape {}",
+            "reshape: cannot reshape array of size {} (shape {}) into shape {}",
             a.size(),
+            core_shape::show(&a.shape),
             core_shape::show(&to)
         )));
     }

@@ -90,7 +90,7 @@ impl Jit {
         let mut objects = Vec::new();
         let mut flatten = |x: &Bound<'py, PyAny>, fixed: bool| -> PyResult<Tree> {
             if fixed {
-                leaves.push(Leaf::Static(x.clone()));
+                leaves.push(Leaf::key(x)?);
                 return Ok(Tree::Leaf);
             }
             objects.clear();
