@@ -152,7 +152,7 @@ pub fn count_masks(py: Python<'_>, trace: &Trace, expression: &mut Expression) -
 pub fn view(py: Python<'_>, a: &Array, expression: &[Index]) -> PyResult<Array> {
     let steps: Vec<Step> = index::basic_view(&a.shape, expression).or_raise(py)?.into_iter().map(Step::from).collect();
     let (shape, strides) = shown(a, &steps);
-    Ok(a.view(steps, shape, strides))
+    crate::function::shaping::viewed(py, a, steps, shape, strides)
 }
 
 /// Shape and strides of `a` after `steps`, none of which needs a copy.
