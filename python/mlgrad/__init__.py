@@ -5,8 +5,9 @@
 >>> mlgrad.grad(f)(np.array([0.0, 1.0, 2.0]))
 array([ 0.        ,  1.08060461, -2.61457448])
 
-Transforms: `grad`, `value_and_grad`, `vjp`, `jvp`, `vmap`, `jit`, `stop_gradient`, and `Tape`. Modules: `mlgrad.numpy`,
-`mlgrad.scipy.special`, `mlgrad.nn`, `mlgrad.tree`, `mlgrad.testing`; they are imported when they are first used.
+Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
+`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, and `Tape`. Modules: `mlgrad.numpy`, `mlgrad.scipy.special`,
+`mlgrad.nn`, `mlgrad.tree`, `mlgrad.testing`; they are imported when they are first used.
 """
 
 from __future__ import annotations
