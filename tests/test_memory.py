@@ -173,6 +173,21 @@ def test_a_jitted_function_is_collected_with_what_it_holds() -> None:
     assert dead() is None
 
 
+def test_the_collector_runs_while_a_transform_is_made() -> None:
+    run(
+        """
+        import gc
+        import mlgrad
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(1, 1, 1)
+        for _ in range(300):
+            kept = [make(lambda x: x * 2.0) for make in (mlgrad.grad, mlgrad.value_and_grad, mlgrad.jit, mlgrad.vmap)]
+        assert kept[0](3.0) == 2.0
+        """
+    )
+
+
 def test_a_tape_is_collected_with_what_it_holds() -> None:
     class Holder:
         pass
