@@ -314,7 +314,7 @@ fn random(seed: u64, steps: usize, lengths: &[usize]) -> Tape {
                 let n = shape::size(&s);
                 let to: Vec<usize> = match r.below(3) {
                     0 => vec![n],
-                    1 if n % 2 == 0 && n > 0 => vec![n / 2, 2],
+                    1 if n.is_multiple_of(2) && n > 0 => vec![n / 2, 2],
                     _ => s.iter().copied().chain([1]).collect(),
                 };
                 t.reshape(x, &to)
@@ -631,4 +631,107 @@ fn an_operation_without_a_kernel_says_so() {
     let e = extract_exact(&t, &[y]).unwrap();
     let error = Plan::new(e.program, Options::default()).unwrap_err();
     assert!(error.to_string().contains("sin is not supported for int64"), "{error}");
+}
+
+fn rows(t: &mut Tape, x: &[f64], shape: &[usize]) -> NodeId {
+    param(t, x, shape, DType::F64)
+}
+
+/// The same whether arrays are small or not.
+fn check(t: &Tape, x: NodeId, expected: &[f64]) {
+    for options in CHOICES {
+        let out = numbers(&run_with(t, &[x], options)[0], t.dtype(x));
+        assert_eq!(out.len(), expected.len());
+        for (a, b) in out.iter().zip(expected) {
+            assert!((a - b).abs() < 1e-12, "{options:?}: {out:?} for {expected:?}\n{t}");
+        }
+    }
+}
+
+#[test]
+fn scans_sorts_positions_and_writes() {
+    let mut t = Tape::new();
+    let x = rows(&mut t, &[3.0, 1.0, 2.0, -1.0, 5.0, 5.0], &[2, 3]);
+    let y = t.cumsum(x, 1, false).unwrap();
+    check(&t, y, &[3.0, 4.0, 6.0, -1.0, 4.0, 9.0]);
+    let y = t.cumsum(x, 0, true).unwrap();
+    check(&t, y, &[2.0, 6.0, 7.0, -1.0, 5.0, 5.0]);
+    let y = t.recurrence(x, x, 1, false).unwrap();
+    check(&t, y, &[3.0, 4.0, 10.0, -1.0, 0.0, 5.0]);
+    let y = t.cumulative_product(x, 1, false).unwrap();
+    check(&t, y, &[3.0, 3.0, 6.0, -1.0, -5.0, -25.0]);
+    let y = t.argsort(x).unwrap();
+    check(&t, y, &[1.0, 2.0, 0.0, 0.0, 1.0, 2.0]);
+    let y = t.arg_reduce(true, x, 1).unwrap();
+    check(&t, y, &[0.0, 1.0]);
+    let y = t.arg_reduce(false, x, 0).unwrap();
+    check(&t, y, &[1.0, 0.0, 0.0]);
+    let sorted = rows(&mut t, &[0.0, 1.0, 2.0], &[3]);
+    let y = t.searchsorted(sorted, x, true).unwrap();
+    check(&t, y, &[3.0, 2.0, 3.0, 0.0, 3.0, 3.0]);
+    let zero = t.lit_like(0.0, x).unwrap();
+    let mask = t.binary(Binary::Less, zero, x).unwrap();
+    let mask = t.reshape(mask, &[6]).unwrap();
+    let y = t.nonzero(mask, 5).unwrap();
+    check(&t, y, &[0.0, 1.0, 2.0, 4.0, 5.0]);
+    let i = param(&mut t, &[-1.0, 0.0], &[2], DType::I64);
+    let i = t.check_index(i, 2).unwrap();
+    check(&t, i, &[1.0, 0.0]);
+    let twice = t.add(x, x).unwrap();
+    let v = t.gather(x, i).unwrap();
+    let y = t.scatter_set(twice, i, v).unwrap();
+    check(&t, y, &[3.0, 1.0, 2.0, -1.0, 5.0, 5.0]);
+    // what is written over is still there for whoever needs it
+    let z = t.add(y, twice).unwrap();
+    check(&t, z, &[9.0, 3.0, 6.0, -3.0, 15.0, 15.0]);
+    let bad = param(&mut t, &[2.0], &[1], DType::I64);
+    let bad = t.check_index(bad, 2).unwrap();
+    let e = extract_exact(&t, &[bad]).unwrap();
+    let plan = Plan::new(e.program, Options::default()).unwrap();
+    let error = plan.run(&plan.params_of(&[value_of(&[2.0], DType::I64)])).unwrap_err();
+    assert!(matches!(error, mlgrad_core::Error::Index(_)), "{error}");
+}
+
+#[test]
+fn decompositions_of_a_batch() {
+    use mlgrad_core::ops::Linalg;
+    let mut t = Tape::new();
+    let a = rows(&mut t, &[4.0, 2.0, 2.0, 3.0, 1.0, 0.0, 0.0, 9.0], &[2, 2, 2]);
+    let b = rows(&mut t, &[8.0, 7.0, 5.0, 18.0], &[2, 2, 1]);
+    let y = t.solve(a, b).unwrap();
+    check(&t, y, &[1.25, 1.5, 5.0, 2.0]);
+    let inverse = t.linalg(Linalg::Inv, a).unwrap();
+    check(&t, inverse, &[0.375, -0.25, -0.25, 0.5, 1.0, 0.0, 0.0, 1.0 / 9.0]);
+    let det = t.linalg(Linalg::Det, a).unwrap();
+    check(&t, det, &[8.0, 9.0]);
+    let log = t.linalg(Linalg::LogDet, a).unwrap();
+    check(&t, log, &[8f64.ln(), 9f64.ln()]);
+    let sign = t.linalg(Linalg::SignDet, a).unwrap();
+    check(&t, sign, &[1.0, 1.0]);
+    let l = t.linalg(Linalg::Cholesky, a).unwrap();
+    check(&t, l, &[2.0, 0.0, 1.0, 2f64.sqrt(), 1.0, 0.0, 0.0, 3.0]);
+    let y = t.triangular_solve(l, b, true, false).unwrap();
+    check(&t, y, &[4.0, 3.0 / 2f64.sqrt(), 5.0, 6.0]);
+    let c = t.linalg(Linalg::Cofactor, a).unwrap();
+    check(&t, c, &[3.0, -2.0, -2.0, 4.0, 9.0, 0.0, 0.0, 1.0]);
+    let zero = t.lit_like(0.0, a).unwrap();
+    let bad = t.linalg(Linalg::Inv, zero).unwrap();
+    let e = extract_exact(&t, &[bad]).unwrap();
+    let error = Plan::new(e.program, Options::default()).unwrap().run(&[]).unwrap_err();
+    assert!(matches!(error, mlgrad_core::Error::LinAlg(_)), "{error}");
+}
+
+#[test]
+fn narrow_columns_of_a_long_array() {
+    for n in [5000usize, 5003, 8192] {
+        let mut t = Tape::new();
+        let x: Vec<f64> = (0..3 * n).map(|i| ((i * 7) % 13) as f64).collect();
+        let p = rows(&mut t, &x, &[n, 3]);
+        let y = t.sum(p, &[0]).unwrap();
+        let expected: Vec<f64> = (0..3).map(|c| x.iter().skip(c).step_by(3).sum()).collect();
+        check(&t, y, &expected);
+        let y = t.sum(p, &[1]).unwrap();
+        let expected: Vec<f64> = x.chunks(3).map(|r| r.iter().sum()).collect();
+        check(&t, y, &expected);
+    }
 }

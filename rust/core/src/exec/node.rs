@@ -49,6 +49,9 @@ pub struct Call {
     pub stolen: bool,
 }
 
+/// Does a range of rows, given their part of the result.
+type Part<'f> = dyn Fn(Range<usize>, &mut [u8]) -> Result<()> + Sync + 'f;
+
 /// Work below this is not shared with other threads, in nanoseconds.
 const PARALLEL: usize = 20_000;
 
@@ -110,7 +113,7 @@ impl Call {
             Op::Sort(Sort::Argsort) => {
                 let n = self.shape.last().copied().unwrap_or(1);
                 let dtype = self.arguments[0].dtype;
-                let outer = if n == 0 { 0 } else { shape::size(&self.shape) / n };
+                let outer = shape::size(&self.shape).checked_div(n).unwrap_or(0);
                 self.by_rows(outer, dst, &|rows, dst| sort::argsort(dtype, argument(0), n, dst, rows))
             }
             Op::Sort(Sort::Searchsorted { right }) => {
@@ -153,12 +156,7 @@ impl Call {
     }
 
     /// Runs `f` on ranges of outer rows and their parts of the result, on several threads where it pays.
-    fn by_rows(
-        &self,
-        outer: usize,
-        dst: &mut [u8],
-        f: &(dyn Fn(Range<usize>, &mut [u8]) -> Result<()> + Sync),
-    ) -> Result<()> {
+    fn by_rows(&self, outer: usize, dst: &mut [u8], f: &Part<'_>) -> Result<()> {
         if outer == 0 || dst.is_empty() {
             return Ok(());
         }
@@ -273,7 +271,7 @@ impl Call {
         let rank = a.shape.len();
         let (n, count) = (a.shape[rank - 1], shape::size(&a.shape[..rank - 2]));
         let right = self.arguments.get(1).map_or(0, |b| b.shape[rank - 1]);
-        let each = if count == 0 { 0 } else { dst.len() / size_of::<T>() / count };
+        let each = (dst.len() / size_of::<T>()).checked_div(count).unwrap_or(0);
         let one = |k: usize, len: usize, rows: &Range<usize>| {
             let data = &elements::<T>(argument(k))?[rows.start * len..rows.end * len];
             Ok(Input { data, len, step: len })

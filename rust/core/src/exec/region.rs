@@ -157,7 +157,7 @@ impl Region {
         let atom = match (self.has_leading, self.epilogue.is_empty()) {
             (true, _) => self.blocks_a_group(),
             (false, true) => 1,
-            (false, false) if self.row % BLOCK == 0 || self.rows() == 1 => BLOCK / self.piece,
+            (false, false) if self.row.is_multiple_of(BLOCK) || self.rows() == 1 => BLOCK / self.piece,
             (false, false) => self.row.div_ceil(self.piece),
         };
         let atoms = blocks.div_ceil(atom);
@@ -284,7 +284,7 @@ impl Region {
     /// As for `run`; the blocks of the leaf are this task's, and done.
     unsafe fn long_fold(&self, k: u32, src: Operand, bases: Bases<'_>, b: &Block, ptrs: &[*mut u8]) {
         let end = b.column + b.len;
-        if end % BLOCK != 0 && end != self.row {
+        if !end.is_multiple_of(BLOCK) && end != self.row {
             return;
         }
         let f = &self.folds[k as usize];
@@ -324,7 +324,7 @@ impl Region {
                 let acc = acc.add(b.column * f.size);
                 for k in 0..rows {
                     let row = src.add(k * self.row * f.size);
-                    if (b.row + k) % self.group == 0 {
+                    if (b.row + k).is_multiple_of(self.group) {
                         for j in 0..len {
                             put(acc.add(j * f.size), f.init, f.size);
                         }

@@ -140,6 +140,7 @@ pub struct Runner {
     pub code: Code,
     /// One frame where it can be had without a lock; more of them behind one.
     ready: AtomicPtr<Frame>,
+    #[expect(clippy::vec_box, reason = "frames travel between the two in their boxes")]
     more: Mutex<Vec<Box<Frame>>>,
 }
 
@@ -160,12 +161,19 @@ impl Drop for Runner {
 
 /// Interruption is looked for after so many steps of straight code.
 const STRETCH: usize = 4096;
+/// Larger arenas go back to the pool of buffers after each run, so that idle plans do not hold on to them.
+const KEPT: usize = 32 << 20;
 /// Frames beyond this many are not kept.
 const FRAMES: usize = 4;
 
 impl Runner {
     pub fn new(code: Code) -> Runner {
         Runner { code, ready: AtomicPtr::new(null_mut()), more: Mutex::new(Vec::new()) }
+    }
+
+    /// Bytes that stay with the plan between runs.
+    pub fn kept_bytes(&self) -> usize {
+        if self.code.arena > KEPT { 0 } else { self.code.arena }
     }
 
     fn frame(&self) -> Result<Box<Frame>> {
@@ -192,6 +200,9 @@ impl Runner {
     }
 
     fn give_back(&self, frame: Box<Frame>) {
+        if self.code.arena > KEPT {
+            return;
+        }
         let new = Box::into_raw(frame);
         if self.ready.compare_exchange(null_mut(), new, Release, Relaxed).is_err() {
             // SAFETY: the exchange failed, so it is still ours.

@@ -121,7 +121,7 @@ mod tests {
         for _ in 0..5000 {
             x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let r = (x >> 33) as usize;
-            if r % 3 == 0 && !held.is_empty() {
+            if r.is_multiple_of(3) && !held.is_empty() {
                 let (at, bytes) = held.swap_remove(r % held.len());
                 p.give_back(at, bytes);
             } else if held.len() < 40 {

@@ -119,9 +119,9 @@ impl Plan {
         self.runner.code.arena
     }
 
-    /// Rough size, with one arena.
+    /// Rough size, with the arena that it keeps.
     pub fn bytes(&self) -> usize {
-        self.bytes + self.runner.code.arena
+        self.bytes + self.runner.kept_bytes()
     }
 
     fn code(&self) -> &Code {

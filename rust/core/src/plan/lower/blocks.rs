@@ -1,0 +1,360 @@
+//! The code of one region: registers, operands, loads at the edges, reductions at the end.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::{Home, LARGE, Lower, REGISTERS, SMALL, bytes, fold_kernels, misplaced};
+use crate::Result;
+use crate::exec::region::{BlockFold, Instr, Mem, Operand, Place, Region, group_rows};
+use crate::exec::strided::Strided;
+use crate::math::reduce::BLOCK;
+use crate::math::{self, Kernel};
+use crate::plan::ir::{DIRECT, Ir, Kind, Node, Ref};
+use crate::plan::memory::padded;
+use crate::plan::region;
+use crate::plan::view::View;
+
+fn trailing(ir: &Ir, r: &region::Region) -> bool {
+    r.folds.iter().any(|&f| matches!(ir.nodes[f as usize].kind, Kind::Fold(f) if !f.leading))
+}
+
+/// A value while a region is lowered.
+#[derive(Clone, Copy)]
+enum Local {
+    /// A register, by the place of the value in the list of lives.
+    Register(usize),
+    /// A register for the whole run of a task.
+    Fixed(usize),
+    Mem(usize),
+}
+
+enum Draft {
+    Map { f: Kernel, dst: Local, inputs: SmallVec<[Local; 3]>, reuse: bool },
+    Load { place: Place, view: Box<Strided>, dst: Local },
+    Iota { dst: Local },
+    Fold { fold: u32, src: Local },
+}
+
+/// One region on its way to code.
+pub(super) struct Blocks<'l, 'a> {
+    l: &'l mut Lower<'a>,
+    r: &'l region::Region,
+    unit: u32,
+    locals: FxHashMap<u32, Local>,
+    views: FxHashMap<(u32, u32), Local>,
+    mems: Vec<Mem>,
+    mem_at: FxHashMap<(Place2, usize), usize>,
+    drafts: Vec<Draft>,
+    prologue: Vec<Draft>,
+    /// The last draft that reads each register value.
+    lives: Vec<usize>,
+    fixed: usize,
+    cost: usize,
+}
+
+type Place2 = (u32, usize);
+
+impl<'l, 'a> Blocks<'l, 'a> {
+    pub fn new(l: &'l mut Lower<'a>, r: &'l region::Region, unit: u32) -> Blocks<'l, 'a> {
+        Blocks {
+            l,
+            r,
+            unit,
+            locals: FxHashMap::default(),
+            views: FxHashMap::default(),
+            mems: Vec::new(),
+            mem_at: FxHashMap::default(),
+            drafts: Vec::new(),
+            prologue: Vec::new(),
+            lives: Vec::new(),
+            fixed: 0,
+            cost: 0,
+        }
+    }
+
+    fn mem(&mut self, place: Place, step: usize, readable: Option<usize>, written: bool) -> Local {
+        let next = self.mems.len();
+        let at = *self.mem_at.entry(((place.base, place.offset), step)).or_insert(next);
+        if at == next {
+            self.mems.push(Mem { place, step, leaf: false, readable, written, spill: 0 });
+        }
+        Local::Mem(at)
+    }
+
+    fn register(&mut self) -> Local {
+        self.lives.push(0);
+        Local::Register(self.lives.len() - 1)
+    }
+
+    fn read(&mut self, l: Local) -> Local {
+        if let Local::Register(k) = l {
+            self.lives[k] = self.drafts.len();
+        }
+        l
+    }
+
+    /// The bytes that may be read from the start of a value that is not padded.
+    fn readable(&self, x: u32) -> Option<usize> {
+        let n = &self.l.ir.nodes[x as usize];
+        (matches!(n.kind, Kind::Param) && matches!(self.l.home[x as usize], Home::Outside(_))).then(|| bytes(n))
+    }
+
+    fn operand(&mut self, r: Ref) -> Result<Local> {
+        let ir = self.l.ir;
+        let from = &ir.nodes[r.node as usize];
+        let size = from.dtype.size();
+        if self.l.is_number(r.node) {
+            let offset = self.l.number(r.node)?;
+            return Ok(self.mem(Place { base: SMALL, offset }, 0, None, false));
+        }
+        if r.view == DIRECT {
+            if let Some(&local) = self.locals.get(&r.node) {
+                return Ok(local);
+            }
+            let place = self.l.place(r.node)?;
+            let readable = self.readable(r.node);
+            return Ok(self.mem(place, size, readable, false));
+        }
+        if let Some(&local) = self.views.get(&(r.node, r.view)) {
+            return Ok(local);
+        }
+        let place = self.l.place(r.node)?;
+        let view = Strided::new(&ir.views[r.view as usize], size);
+        let local = if view.is_contiguous() {
+            let readable = self.readable(r.node).map(|end| end.wrapping_add_signed(-view.offset));
+            let place = Place { offset: place.offset.wrapping_add_signed(view.offset), ..place };
+            self.mem(place, size, readable, false)
+        } else if view.is_splat() {
+            let dst = Local::Fixed(self.fixed);
+            self.fixed += 1;
+            self.prologue.push(Draft::Load { place, view: Box::new(view), dst });
+            dst
+        } else {
+            let dst = self.register();
+            self.cost += if view.strides[view.strides.len() - 1].unsigned_abs() <= size { 3 } else { 12 };
+            self.drafts.push(Draft::Load { place, view: Box::new(view), dst });
+            dst
+        };
+        self.views.insert((r.node, r.view), local);
+        Ok(local)
+    }
+
+    pub fn emit(&mut self) -> Result<()> {
+        let ir = self.l.ir;
+        let mut folds: FxHashMap<u32, SmallVec<[u32; 2]>> = FxHashMap::default();
+        for (k, &f) in self.r.folds.iter().enumerate() {
+            folds.entry(ir.nodes[f as usize].inputs[0].node).or_default().push(k as u32);
+        }
+        let long = self.r.row > BLOCK && trailing(ir, self.r);
+        for &x in &self.r.nodes {
+            let n = &ir.nodes[x as usize];
+            self.cost += n.cost as usize;
+            let dst = |b: &mut Self| -> Result<Local> {
+                if b.l.stored[x as usize] && b.l.home_unit[x as usize] == b.unit {
+                    let place = b.l.place(x)?;
+                    Ok(b.mem(place, n.dtype.size(), None, true))
+                } else if long && folds.contains_key(&x) {
+                    let step = n.dtype.size();
+                    let place = Place { base: SMALL, offset: 0 };
+                    b.mems.push(Mem { place, step, leaf: true, readable: None, written: true, spill: 0 });
+                    Ok(Local::Mem(b.mems.len() - 1))
+                } else {
+                    Ok(b.register())
+                }
+            };
+            let local = match &n.kind {
+                Kind::Map(f) => {
+                    let mut inputs: SmallVec<[Local; 3]> = SmallVec::new();
+                    for r in &n.inputs {
+                        inputs.push(self.operand(*r)?);
+                    }
+                    for &i in &inputs {
+                        self.read(i);
+                    }
+                    let size = n.dtype.size();
+                    let reuse = n.inputs.iter().all(|r| ir.nodes[r.node as usize].dtype.size() == size);
+                    let dst = dst(self)?;
+                    self.drafts.push(Draft::Map { f: *f, dst, inputs, reuse });
+                    dst
+                }
+                Kind::Iota => {
+                    let dst = dst(self)?;
+                    self.drafts.push(Draft::Iota { dst });
+                    dst
+                }
+                Kind::Copy => {
+                    let dst = dst(self)?;
+                    let r = n.inputs[0];
+                    match self.source(r, n)? {
+                        Ok((place, view)) => self.drafts.push(Draft::Load { place, view: Box::new(view), dst }),
+                        Err(src) => {
+                            // a register or a number: through a kernel that copies
+                            self.read(src);
+                            let f = math::select::select(n.dtype);
+                            let inputs = [src, src, src].into_iter().collect();
+                            self.drafts.push(Draft::Map { f, dst, inputs, reuse: false });
+                        }
+                    }
+                    dst
+                }
+                Kind::Param | Kind::Const(_) | Kind::Fold(_) | Kind::Opaque(_) => return Err(misplaced()),
+            };
+            self.locals.insert(x, local);
+            for &k in folds.get(&x).into_iter().flatten() {
+                self.read(local);
+                self.drafts.push(Draft::Fold { fold: k, src: local });
+            }
+        }
+        for (k, &f) in self.r.folds.iter().enumerate() {
+            self.cost += 3;
+            let input = ir.nodes[f as usize].inputs[0];
+            if !self.locals.contains_key(&input.node) {
+                let src = self.operand(input)?;
+                self.read(src);
+                self.drafts.push(Draft::Fold { fold: k as u32, src });
+            }
+        }
+        Ok(())
+    }
+
+    /// What a copy reads: memory, or else a value of the block.
+    fn source(&mut self, r: Ref, n: &Node) -> Result<std::result::Result<(Place, Strided), Local>> {
+        if self.l.is_number(r.node) || (r.view == DIRECT && self.locals.contains_key(&r.node)) {
+            return Ok(Err(self.operand(r)?));
+        }
+        let view = match r.view {
+            DIRECT => View::whole(&[n.n]),
+            v => self.l.ir.views[v as usize].clone(),
+        };
+        Ok(Ok((self.l.place(r.node)?, Strided::new(&view, n.dtype.size()))))
+    }
+
+    fn is_leading(&self, fold: u32) -> bool {
+        matches!(self.l.ir.nodes[self.r.folds[fold as usize] as usize].kind, Kind::Fold(f) if f.leading)
+    }
+
+    pub fn finish(mut self) -> Result<Region> {
+        // registers by the order of drafts
+        let mut free: Vec<usize> = Vec::new();
+        let mut count = self.fixed;
+        let mut at: Vec<usize> = vec![usize::MAX; self.lives.len()];
+        let mut body = Vec::with_capacity(self.drafts.len());
+        let drafts = std::mem::take(&mut self.drafts);
+        for (t, d) in drafts.iter().enumerate() {
+            let (reads, writes, reuse): (&[Local], Option<Local>, bool) = match d {
+                Draft::Map { inputs, dst, reuse, .. } => (inputs, Some(*dst), *reuse),
+                Draft::Load { dst, .. } | Draft::Iota { dst } => (&[], Some(*dst), false),
+                Draft::Fold { src, .. } => (std::slice::from_ref(src), None, false),
+            };
+            let mut dying: SmallVec<[usize; 3]> = SmallVec::new();
+            for &r in reads {
+                if let Local::Register(k) = r
+                    && self.lives[k] == t
+                    && !dying.contains(&at[k])
+                {
+                    dying.push(at[k]);
+                }
+            }
+            if reuse {
+                free.append(&mut dying.to_vec());
+            }
+            if let Some(Local::Register(k)) = writes {
+                at[k] = free.pop().unwrap_or_else(|| {
+                    count += 1;
+                    count - 1
+                });
+            }
+            if !reuse {
+                free.append(&mut dying.to_vec());
+            }
+            // what nobody reads
+            if let Some(Local::Register(k)) = writes
+                && self.lives[k] <= t
+            {
+                free.push(at[k]);
+            }
+        }
+        let row = self.r.row.max(1);
+        let n = self.r.n;
+        let has_leading = (0..self.r.folds.len() as u32).any(|k| self.is_leading(k));
+        let streams = self.mems.iter().filter(|m| m.step != 0).count();
+        let fit = REGISTERS / (8 * (count + streams).max(1));
+        // a power of two, so that blocks fill leaves
+        let piece = 1 << fit.clamp(64, BLOCK).ilog2();
+        let rows_a_block = if row <= BLOCK { (piece / row).max(1) } else { 0 };
+        let size = padded(8 * piece.max(if row <= BLOCK { row * rows_a_block } else { 0 }));
+        let mut registers = count * size;
+        for m in &mut self.mems {
+            if m.written || m.readable.is_some() {
+                m.spill = registers;
+                registers += if m.leaf { padded(8 * BLOCK) } else { size };
+            }
+        }
+        let operand = |l: Local| match l {
+            Local::Fixed(k) => Operand { index: 0, offset: (k * size) as u32 },
+            Local::Register(k) => Operand { index: 0, offset: (at[k] * size) as u32 },
+            Local::Mem(k) => Operand { index: k as u32 + 1, offset: 0 },
+        };
+        let encode = |d: Draft| match d {
+            Draft::Map { f, dst, inputs, .. } => {
+                let a = inputs.first().map_or(operand(dst), |&x| operand(x));
+                let b = inputs.get(1).map_or(a, |&x| operand(x));
+                let c = inputs.get(2).map_or(a, |&x| operand(x));
+                Instr::Map { f, dst: operand(dst), a, b, c }
+            }
+            Draft::Load { place, view, dst } => Instr::Load { place, view, dst: operand(dst) },
+            Draft::Iota { dst } => Instr::Iota { dst: operand(dst) },
+            Draft::Fold { fold, src } => Instr::Fold { fold, src: operand(src) },
+        };
+        let long = row > BLOCK && trailing(self.l.ir, self.r);
+        let mut epilogue = Vec::new();
+        for d in drafts {
+            match encode(d) {
+                Instr::Fold { fold, src } if long && !self.is_leading(fold) => epilogue.push((fold, src)),
+                other => body.push(other),
+            }
+        }
+        let prologue = self.prologue.into_iter().map(encode).collect();
+        let rows = n / row;
+        let group = if has_leading { group_rows(rows, row) } else { rows };
+        let mut folds = Vec::new();
+        for &f in &self.r.folds {
+            let node = &self.l.ir.nodes[f as usize];
+            let Kind::Fold(fold) = &node.kind else { return Err(misplaced()) };
+            let (block, accumulate, init) = fold_kernels(fold, node.dtype)?;
+            let size = node.dtype.size();
+            let scratch = if fold.leading {
+                (rows.div_ceil(group) - 1) * row * size
+            } else if row > BLOCK {
+                rows * row.div_ceil(BLOCK) * size
+            } else {
+                0
+            };
+            let offset = self.l.large.take(scratch);
+            let partial = Place { base: LARGE, offset };
+            let dst = self.l.place(f)?;
+            folds.push((BlockFold { block, accumulate, init, size, leading: fold.leading, dst, partial }, scratch));
+        }
+        for (f, scratch) in &folds {
+            self.l.large.give_back(f.partial.offset, *scratch);
+        }
+        self.l.registers = self.l.registers.max(registers);
+        let nanoseconds = n.saturating_mul(self.cost + 3 * streams) / 10;
+        Ok(Region {
+            n,
+            row,
+            piece,
+            rows_a_block,
+            group,
+            has_leading,
+            registers,
+            at: Place { base: SMALL, offset: 0 },
+            mems: self.mems,
+            prologue,
+            body,
+            epilogue,
+            folds: folds.into_iter().map(|f| f.0).collect(),
+            nanoseconds,
+        })
+    }
+}
