@@ -106,7 +106,7 @@ impl Made {
     pub fn keep(s: &mut State, node: NodeId) -> Made {
         let n = s.tape.node_mut(node);
         n.handles += 1;
-        Made { node, shape: n.shape.clone(), dtype: n.dtype }
+        Made { node, shape: Shape::from_slice(&n.shape), dtype: n.dtype }
     }
 
     pub fn into_array(self, trace: &Arc<Trace>) -> Array {

@@ -619,7 +619,7 @@ impl Array {
         index::set(py, self, pyo3::types::PyEllipsis::get(py).as_any(), value, false)
     }
 
-    #[pyo3(signature = (axis=-1, kind=None, order=None, *, stable=None))]
+    #[pyo3(signature = (axis=-1, kind=None, order=None, *, stable=None), text_signature = "($self, axis=-1, kind=None, order=None, *, stable=None)")]
     fn sort(
         &self,
         py: Python<'_>,

@@ -41,6 +41,10 @@ fn lookup(ufunc: &Any<'_>) -> PyResult<Known> {
         }
     }
     let known = identify(ufunc)?;
+    if matches!(known, Known::Unknown) {
+        // an error follows; nothing is gained by keeping the object alive
+        return Ok(known);
+    }
     let held = ufunc.clone().unbind();
     SEEN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(key, (held, known));
     Ok(known)

@@ -118,6 +118,14 @@ impl<T: Real> Block<T> {
         // SAFETY: R rows of a, k rows of b and R rows of c have the columns that are read or written.
         unsafe {
             let mut sums = [[V::splat(T::default()); W]; R];
+            if R == V::MR {
+                // the result's lines are on their way while the sums are made
+                for r in 0..R {
+                    for w in 0..W {
+                        prefetch(self.c.wrapping_add((i + r) * self.c_row + j + w * V::N));
+                    }
+                }
+            }
             for _ in 0..self.k {
                 let mut row = [V::splat(T::default()); W];
                 for w in 0..W {
@@ -150,6 +158,15 @@ impl<T: Real> Block<T> {
                 }
             }
         }
+    }
+}
+
+#[inline(always)]
+fn prefetch<T>(_to: *const T) {
+    // SAFETY: a hint for any address.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(_to.cast());
     }
 }
 
@@ -199,6 +216,14 @@ unsafe fn panels<T: Copy>(m: usize, k: usize, wide: usize, a: Mat<T>, to: *mut T
                 for p in 0..k {
                     let (from, to) = (from.offset(p as isize * a.col), panel.add(p * wide));
                     std::ptr::copy_nonoverlapping(from, to, wide);
+                }
+            } else if a.col == 1 && rows == wide && wide <= ROWS {
+                // one write a line, from a few rows at once
+                for p in 0..k {
+                    let (from, to) = (from.add(p), panel.add(p * wide));
+                    for r in 0..wide {
+                        *to.add(r) = *from.offset(r as isize * a.row);
+                    }
                 }
             } else if a.col == 1 {
                 for r in 0..rows {

@@ -10,7 +10,7 @@
 #![allow(unsafe_code)]
 
 use std::any::Any;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
@@ -279,6 +279,7 @@ impl Pool {
 
     /// The life of a helper.
     fn help(&self, index: usize, me: &Helper) {
+        HELPER.set(true);
         let mut seen = 0;
         loop {
             let state = self.wait(seen, me);
@@ -343,6 +344,11 @@ impl Pool {
     }
 }
 
+thread_local! {
+    /// Whether this thread is one of the pool's.
+    static HELPER: Cell<bool> = const { Cell::new(false) };
+}
+
 static INTERRUPT: AtomicPtr<()> = AtomicPtr::new(null_mut());
 /// Between two calls of the check: it may have to wait for the interpreter.
 const INTERRUPT_EVERY_MS: u64 = 20;
@@ -353,10 +359,10 @@ pub fn set_interrupt_check(check: fn() -> bool) {
 }
 
 /// Whether to stop work in progress. Cheap enough to call between instructions: the check that was set is asked at most every
-/// 20 ms.
+/// 20 ms. Helpers never ask: the check may want a lock that their caller holds.
 pub fn interrupted() -> bool {
     let check = INTERRUPT.load(Acquire);
-    if check.is_null() {
+    if check.is_null() || HELPER.get() {
         return false;
     }
     static START: OnceLock<Instant> = OnceLock::new();
@@ -473,6 +479,14 @@ pub(crate) mod tests {
         set_interrupt_check(|| true);
         assert!(interrupted());
         assert!(!interrupted(), "asked twice at once");
+        // a helper does not ask
+        std::thread::sleep(Duration::from_millis(2 * INTERRUPT_EVERY_MS));
+        let asked = std::thread::spawn(|| {
+            HELPER.set(true);
+            interrupted()
+        });
+        assert!(!asked.join().unwrap());
+        assert!(interrupted());
         std::thread::sleep(Duration::from_millis(2 * INTERRUPT_EVERY_MS));
         assert!(interrupted());
         INTERRUPT.store(null_mut(), Release);
