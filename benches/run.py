@@ -90,7 +90,7 @@ def cpu():
 
 
 def main():
-    packages = {p: version(p) for p in ("mlgrad", "numpy", "autograd", "jax", "jaxlib")}
+    packages = {"mlgrad": mlgrad.__version__} | {p: version(p) for p in ("numpy", "autograd", "jax", "jaxlib")}
     profile, isa = mlgrad._core.build_profile(), mlgrad._core.isa()
     print(
         f"{cpu()}, {THREADS} cores; instruction set {isa}, build profile {profile}, Python {platform.python_version()}"

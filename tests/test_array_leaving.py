@@ -314,6 +314,8 @@ def test_refused_dtypes_are_named() -> None:
         assert str(other.dtype) in str(info.value)
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 def test_refused_subclasses() -> None:
     with pytest.raises(TypeError, match="MaskedArray"):
         in_grad(lambda a: a + np.ma.array(V, mask=[True, False, False]))

@@ -190,6 +190,16 @@ def test_scalars_are_rebound_by_augmented_assignment() -> None:
     check(f, V)
 
 
+def test_views_of_scalars_are_copies() -> None:
+    def f(a: Any) -> Any:
+        s = a[1]
+        for v in (s[...], s[None], np.reshape(s, (1,)), np.atleast_1d(s)):
+            v += 1.0
+        return s
+
+    check(f, V)
+
+
 def test_zero_dimensional_arrays_are_written_in_place() -> None:
     def f(a: Any) -> Any:
         z = np.zeros_like(a, shape=())

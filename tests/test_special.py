@@ -22,6 +22,8 @@ ONE = {
     "log_expit": X,
     "logit": UNIT,
     "ndtr": X,
+    "log_ndtr": X,
+    "gamma": POSITIVE[:4],
     "gammaln": POSITIVE,
     "digamma": POSITIVE,
     "psi": POSITIVE,
@@ -30,6 +32,7 @@ ONE = {
 TWO = {
     "xlogy": (X, POSITIVE[[0, 1, 2, 3, 4, 0]]),
     "xlog1py": (X, POSITIVE[[0, 1, 2, 3, 4, 0]]),
+    "beta": (POSITIVE[:4], POSITIVE[3::-1]),
     "betaln": (POSITIVE, POSITIVE[::-1]),
     "rel_entr": (POSITIVE, POSITIVE[::-1]),
     "kl_div": (POSITIVE, POSITIVE[::-1]),

@@ -1,5 +1,6 @@
 """grad, value_and_grad, vjp, jvp, vmap, stop_gradient: what they take and what they give."""
 
+import gc
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -137,6 +138,15 @@ class TestGrad:
 
         close(mlgrad.grad(Model().loss)(2.0), 12.0)
         close(Model.slope(2.0), 4.0)
+
+    def test_garbage_collection_at_any_moment(self):
+        before = gc.get_threshold()
+        gc.set_threshold(1, 1, 1)
+        try:
+            for _ in range(20):
+                close(mlgrad.jit(mlgrad.vmap(mlgrad.grad(mlgrad.grad(np.sin))))(X), -np.sin(X))
+        finally:
+            gc.set_threshold(*before)
 
     def test_exceptions_pass_and_leave_nothing_behind(self):
         def g(x):

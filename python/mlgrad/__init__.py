@@ -5,8 +5,9 @@
 >>> mlgrad.grad(f)(np.array([0.0, 1.0, 2.0]))
 array([ 0.        ,  1.08060461, -2.61457448])
 
-Transforms: `grad`, `value_and_grad`, `vjp`, `jvp`, `vmap`, `jit`, `stop_gradient`, and `Tape`. Modules: `mlgrad.numpy`,
-`mlgrad.scipy.special`, `mlgrad.nn`, `mlgrad.tree`, `mlgrad.testing`; they are imported when they are first used.
+Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
+`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, and `Tape`. Modules: `mlgrad.numpy`, `mlgrad.scipy.special`,
+`mlgrad.nn`, `mlgrad.tree`, `mlgrad.testing`; they are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -17,6 +18,17 @@ from typing import TYPE_CHECKING, Any
 from mlgrad import _core, _rare
 from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
 from mlgrad._jacobian import elementwise_grad, hessian, hvp, jacfwd, jacobian, jacrev
+from mlgrad._partial import (
+    curl,
+    directional_derivative,
+    divergence,
+    gradient,
+    laplacian,
+    mixed_partial,
+    partial_derivative,
+    taylor,
+    total_derivative,
+)
 from mlgrad._transforms import grad, jit, jvp, linearize, stop_gradient, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
@@ -26,8 +38,12 @@ __all__ = [
     "Array",
     "PerformanceWarning",
     "Tape",
+    "curl",
+    "directional_derivative",
+    "divergence",
     "elementwise_grad",
     "grad",
+    "gradient",
     "hessian",
     "hvp",
     "jacfwd",
@@ -35,14 +51,19 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "laplacian",
     "linearize",
+    "mixed_partial",
     "nn",
     "num_threads",
     "numpy",
+    "partial_derivative",
     "scipy",
     "set_num_threads",
     "stop_gradient",
+    "taylor",
     "testing",
+    "total_derivative",
     "tree",
     "value_and_grad",
     "vjp",

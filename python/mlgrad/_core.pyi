@@ -7,6 +7,42 @@ from typing import Any, ClassVar, NoReturn, final
 import numpy as np
 
 __version__: str
+__all__ = [
+    "Array",
+    "PerformanceWarning",
+    "Tape",
+    "TreeDef",
+    "__version__",
+    "array",
+    "available_isas",
+    "build_profile",
+    "cache_stats",
+    "call_ufunc",
+    "clear_cache",
+    "full",
+    "functions",
+    "grad",
+    "isa",
+    "jit",
+    "jvp",
+    "lift",
+    "linearize",
+    "num_threads",
+    "ones",
+    "register_array_function",
+    "set_num_threads",
+    "set_options",
+    "stop_gradient",
+    "traced",
+    "tree_flatten",
+    "tree_map",
+    "tree_register",
+    "tree_unflatten",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+    "zeros",
+]
 
 # NumPy's functions on traced arrays, by NumPy's names
 functions: ModuleType

@@ -25,9 +25,9 @@ def _positions(name: str, argnums: Argnums, count: int) -> list[int]:
 def _on_arguments(
     name: str, f: Function, argnums: Argnums, rule: Callable[[Function, tuple[Any, ...], bool], Any]
 ) -> Function:
-    """The function that applies `rule` to `f` as a function of its arguments at `argnums`."""
+    """Return the function that applies `rule` to `f` as a function of its arguments at `argnums`."""
     if not callable(f):
-        raise TypeError(f"{name}: expected a function, got {type(f).__name__}; pass the function itself, not its result")
+        raise TypeError(f"{name}: expected a function, got {type(f).__name__}; pass the function itself")
 
     def transformed(*args: Any, **kwargs: Any) -> Any:
         positions = _positions(name, argnums, len(args))
@@ -49,7 +49,7 @@ def _on_arguments(
 
 
 def _basis(like: Any) -> Any:
-    """The unit vectors of the space of `like`, stacked along a new first axis."""
+    """Return the unit vectors of the space of `like`, stacked along a new first axis."""
     n = math.prod(like.shape)
     return np.eye(n, dtype=like.dtype).reshape((n, *like.shape))
 

@@ -43,7 +43,7 @@ def grad(
     TypeError
         If a differentiated argument holds integers, or the result of `f` is not a real floating-point number.
     ValueError
-        If the result of `f` is not a scalar.
+        If the result of `f` is not a scalar, or `f` was not called with an argument that is to be differentiated.
 
     Examples
     --------

@@ -19,6 +19,7 @@ import numpy as np
 from mlgrad import _core
 
 __all__ = [
+    "beta",
     "betaln",
     "digamma",
     "entr",
@@ -26,9 +27,11 @@ __all__ = [
     "erfc",
     "erfinv",
     "expit",
+    "gamma",
     "gammaln",
     "kl_div",
     "log_expit",
+    "log_ndtr",
     "log_softmax",
     "logit",
     "logsumexp",
@@ -125,6 +128,11 @@ ndtr = _of_one(
 betaln = _of_two("betaln", "Compute log|B(x, y)|.", "round(float(special.betaln(2.0, 3.0)), 10)\n    -2.4849066498")
 rel_entr = _of_two("rel_entr", "Compute x·log(x / y).", "special.rel_entr(2.0, 2.0)\n    np.float64(0.0)")
 kl_div = _of_two("kl_div", "Compute x·log(x / y) - x + y.", "special.kl_div(2.0, 2.0)\n    np.float64(0.0)")
+gamma = _of_one("gamma", "Compute the gamma function.", "round(float(special.gamma(5.0)), 10)\n    24.0")
+log_ndtr = _of_one(
+    "log_ndtr", "Compute log(ndtr(x)) without underflow.", "bool(special.log_ndtr(-100.0) < -5000)\n    True"
+)
+beta = _of_two("beta", "Compute the beta function.", "round(float(special.beta(2.0, 3.0)), 10)\n    0.0833333333")
 psi = digamma
 
 

@@ -96,8 +96,11 @@ fn expm1_pair<V: Simd>(a: V) -> (V, V, V, V) {
     let (r, q) = exp_near_one(a, (shifted, n));
     let h = power(shifted);
     let (n, e1) = fast_two_sum(h, V::c(-1.0));
-    let (n, e2) = fast_two_sum(n, h * r);
-    (n, e2 + h.mla(q, e1), h, h.mla(r, h * q))
+    let p = h * r;
+    let (n, e2) = fast_two_sum(n, p);
+    // What p lacks, and e1, which is 0 but for huge h.
+    let rest = h.fma(r, e1 - p);
+    (n, e2 + h.mla(q, rest), h, h.mla(r, h * q))
 }
 
 #[inline(always)]

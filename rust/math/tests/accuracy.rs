@@ -129,13 +129,10 @@ fn within_the_bounds_of_values_by_mpmath() {
         for s in &sections {
             let got = run(find(isa, s.name, s.dtype), s.dtype, &s.args[0], &s.args[1]);
             let mut worst = (0.0f64, 0);
-            for i in 0..got.len() {
-                let error = if got[i] == s.value[i] {
-                    s.rest[i].abs()
-                } else {
-                    // The exact value is value + rest · ulp.
-                    ((got[i] - s.value[i]) / ulp(s.value[i], s.dtype) - s.rest[i]).abs()
-                };
+            for (i, got) in got.iter().enumerate() {
+                let (value, rest) = (s.value[i], s.rest[i]);
+                // The exact value is value + rest · ulp.
+                let error = if *got == value { rest.abs() } else { ((got - value) / ulp(value, s.dtype) - rest).abs() };
                 if error.is_nan() || error > worst.0 {
                     worst = (if error.is_nan() { f64::INFINITY } else { error }, i);
                 }

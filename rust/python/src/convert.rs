@@ -104,7 +104,7 @@ fn numpy_class<'py>(py: Python<'py>, name: &'static str) -> PyResult<&'py Bound<
 }
 
 /// A subclass that changes what the elements mean (masked arrays, `np.matrix`) would be computed with wrongly.
-fn refuse_subclass(array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
+pub fn refuse_subclass(array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
     let py = array.py();
     let class = array.get_type();
     if class.is(numpy_class(py, "ndarray")?) {

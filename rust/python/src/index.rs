@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mlgrad_core::numpy::Operand;
 use mlgrad_core::numpy::index::{self, Index, ViewStep};
-use mlgrad_core::tape::{DType, Shape};
+use mlgrad_core::tape::{DType, Shape, Tape, shape as tape_shape};
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::prelude::*;
@@ -15,7 +15,7 @@ use crate::args::{Any, record_now};
 use crate::array::{Array, Kind, Made, record};
 use crate::convert;
 use crate::error::OrRaise;
-use crate::layout::{self, Strides};
+use crate::layout::{self, Layout, Strides};
 use crate::leave;
 use crate::trace::Trace;
 use crate::view::Step;
@@ -152,7 +152,7 @@ pub fn count_masks(py: Python<'_>, trace: &Trace, expression: &mut Expression) -
 pub fn view(py: Python<'_>, a: &Array, expression: &[Index]) -> PyResult<Array> {
     let steps: Vec<Step> = index::basic_view(&a.shape, expression).or_raise(py)?.into_iter().map(Step::from).collect();
     let (shape, strides) = shown(a, &steps);
-    Ok(a.view(steps, shape, strides))
+    crate::function::shaping::viewed(py, a, steps, shape, strides)
 }
 
 /// Shape and strides of `a` after `steps`, none of which needs a copy.
@@ -167,8 +167,7 @@ fn shown(a: &Array, steps: &[Step]) -> (Shape, Strides) {
                 shape = to.clone();
             }
             Step::Reshape(to) => {
-                strides =
-                    layout::reshaped(&shape, &strides, to).unwrap_or_else(|| mlgrad_core::tape::shape::strides(to));
+                strides = layout::reshaped(&shape, &strides, to).unwrap_or_else(|| tape_shape::strides(to));
                 shape = to.clone();
             }
             Step::Transpose(p) => {
@@ -202,12 +201,61 @@ pub fn get(py: Python<'_>, a: &Array, key: &Any<'_>) -> PyResult<Array> {
         return view(py, a, &expression);
     }
     count_masks(py, trace, &mut expression)?;
-    let made = record_now(py, trace, |s| {
+    let (made, layout) = record_now(py, trace, |s| {
         let x = a.node_in(s)?;
         let y = index::get(&mut s.tape, x, &expression)?;
-        Ok(Made::keep(s, y))
+        let layout = gathered_layout(&s.tape, a, &expression, s.tape.shape(y));
+        Ok((Made::keep(s, y), layout))
     })?;
-    Ok(made.into_array(trace))
+    Ok(made.into_array(trace).with_layout(layout))
+}
+
+/// How NumPy lays out what index arrays gather: their axes outermost, then the others in the order of the source.
+fn gathered_layout(t: &Tape, a: &Array, expression: &[Index], result: &[usize]) -> Layout {
+    if result.len() < 2 {
+        return None;
+    }
+    let strides = a.strides();
+    let uses = |i: &Index| match i {
+        Index::Int(_) | Index::Slice { .. } | Index::Array(_) => 1,
+        Index::Bool { mask, .. } => t.rank(*mask),
+        Index::NewAxis | Index::Ellipsis => 0,
+    };
+    let rest = a.ndim() - expression.iter().map(uses).sum::<usize>();
+    let open = !expression.contains(&Index::Ellipsis);
+    // strides of the axes that stay, and where among them the gathered ones belong
+    let (mut kept, mut place, mut apart, mut after) = (Strides::new(), None, false, false);
+    let mut axis = 0;
+    for i in expression.iter().chain(open.then_some(&Index::Ellipsis)) {
+        let advanced = matches!(i, Index::Int(_) | Index::Array(_) | Index::Bool { .. });
+        if advanced {
+            apart |= after;
+            place.get_or_insert(kept.len());
+        } else {
+            after = place.is_some();
+        }
+        let n = if *i == Index::Ellipsis { rest } else { uses(i) };
+        match i {
+            Index::Slice { step, .. } => kept.push(strides[axis] * step.unwrap_or(1) as isize),
+            Index::NewAxis => kept.push(0),
+            Index::Ellipsis => kept.extend_from_slice(&strides[axis..axis + n]),
+            _ => {}
+        }
+        axis += n;
+    }
+    let place = if apart { 0 } else { place.unwrap_or(0) };
+    let count = result.len() - kept.len();
+    let others: Shape = result[..place].iter().chain(&result[place + count..]).copied().collect();
+    let inner = layout::of(&layout::k_order(&others, &[(&others, &layout::pack(&others, kept))]), &others);
+    let size: usize = others.iter().product();
+    let outer = tape_shape::strides(&result[place..place + count]);
+    let all: Strides = inner[..place]
+        .iter()
+        .copied()
+        .chain(outer.iter().map(|s| s * size as isize))
+        .chain(inner[place..].iter().copied())
+        .collect();
+    layout::pack(result, all)
 }
 
 /// `a[k]` for iteration.

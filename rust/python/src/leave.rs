@@ -40,8 +40,9 @@ fn is_detached(py: Python<'_>, a: &Array) -> PyResult<bool> {
 pub fn check_leaving(py: Python<'_>, a: &Array, what: &str) -> PyResult<()> {
     if a.trace().jit && a.dtype.is_inexact() {
         return Err(PyTypeError::new_err(format!(
-            "{what}: a {} value cannot leave a jitted function while it is recorded; keep it an mlgrad.Array and use NumPy's \
-             functions, or hand it to Python with mlgrad.pure_callback",
+            "{what}: a {} value cannot leave a jitted function while it is recorded; keep it an mlgrad.Array: use \
+             NumPy's functions, np.zeros_like(x) or mlgrad.numpy.zeros for a buffer, np.stack or mlgrad.numpy.array for \
+             np.array([x[0], x[1]]); or hand it to Python with mlgrad.pure_callback",
             a.dtype
         )));
     }
@@ -201,5 +202,5 @@ pub fn format(py: Python<'_>, a: &Array, spec: &str) -> PyResult<String> {
     }
     let v = value(py, a)?;
     let v = v.bind(py).call_method1(pyo3::intern!(py, "__format__"), (spec,))?;
-    Ok(v.extract::<String>()?)
+    v.extract::<String>()
 }

@@ -29,8 +29,10 @@ pub enum Known {
     Unknown,
 }
 
-/// Found ufunc objects by address, which stays theirs since the object is held.
-static SEEN: Mutex<Option<FxHashMap<usize, (Py<PyAny>, Known)>>> = Mutex::new(None);
+/// Ufunc objects by address, which stays theirs since the object is held.
+type Seen = FxHashMap<usize, (Py<PyAny>, Known)>;
+
+static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
 
 fn lookup(ufunc: &Any<'_>) -> PyResult<Known> {
     let key = ufunc.as_ptr() as usize;

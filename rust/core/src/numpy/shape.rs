@@ -13,7 +13,7 @@ pub fn resolve_reshape(size: usize, to: &[i64]) -> Result<Shape> {
     let fail = || {
         let lengths: Vec<String> = to.iter().map(|&d| if d < 0 { "-1".into() } else { d.to_string() }).collect();
         let comma = if to.len() == 1 { "," } else { "" };
-        Error::Value(format!("cannot reshape array of size {size} into shape ({}{comma})", lengths.join(", ")))
+        Error::Value(format!("reshape: cannot reshape array of size {size} into shape ({}{comma})", lengths.join(", ")))
     };
     if to.iter().filter(|&&d| d < 0).count() > 1 {
         return Err(Error::Value("reshape: can only specify one unknown dimension".into()));

@@ -15,21 +15,7 @@ pub fn batch(
     outputs: &[NodeId],
 ) -> Result<Vec<(NodeId, bool)>> {
     let span = Span::new(t, arguments, outputs, true);
-    let mut needed = vec![false; span.depends.len()];
-    for y in outputs {
-        if span.depends(*y) {
-            needed[y.index() - span.base] = true;
-        }
-    }
-    for i in (0..needed.len()).rev() {
-        if needed[i] {
-            for x in &t.node(NodeId((span.base + i) as u32)).inputs {
-                if span.depends(*x) {
-                    needed[x.index() - span.base] = true;
-                }
-            }
-        }
-    }
+    let needed = span.needed(t, outputs);
     let mut known: Vec<Option<NodeId>> = vec![None; span.depends.len()];
     for (a, &v) in arguments.iter().zip(values) {
         known[a.index() - span.base] = Some(v);

@@ -15,6 +15,7 @@ pub fn jvp(
     outputs: &[NodeId],
 ) -> Result<Vec<Option<NodeId>>> {
     let span = Span::new(t, arguments, outputs, false);
+    let needed = span.needed(t, outputs);
     let mut known: Vec<Option<NodeId>> = vec![None; span.depends.len()];
     for (a, &tangent) in arguments.iter().zip(tangents) {
         known[a.index() - span.base] = tangent;
@@ -23,7 +24,7 @@ pub fn jvp(
     // the walk appends to the tape, but looks only at what was there before
     for i in 0..known.len() {
         let id = NodeId((span.base + i) as u32);
-        if !span.depends[i] || span.argument[i] {
+        if !needed[i] || span.argument[i] {
             continue;
         }
         let ins: SmallVec<[Option<NodeId>; 3]> = t.node(id).inputs.iter().map(|&x| at(&known, x)).collect();

@@ -37,6 +37,26 @@ impl Span {
         Span { base, depends, argument }
     }
 
+    /// Which nodes the outputs are made of: others may belong to scopes that are closed.
+    fn needed(&self, t: &Tape, outputs: &[NodeId]) -> Vec<bool> {
+        let mut needed = vec![false; self.depends.len()];
+        for y in outputs {
+            if self.depends(*y) {
+                needed[y.index() - self.base] = true;
+            }
+        }
+        for i in (0..needed.len()).rev() {
+            if needed[i] && !self.argument[i] {
+                for x in &t.node(NodeId((self.base + i) as u32)).inputs {
+                    if self.depends(*x) {
+                        needed[x.index() - self.base] = true;
+                    }
+                }
+            }
+        }
+        needed
+    }
+
     fn depends(&self, x: NodeId) -> bool {
         x.index() >= self.base && self.depends.get(x.index() - self.base).copied().unwrap_or(false)
     }

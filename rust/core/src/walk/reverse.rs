@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::Span;
 use crate::ops::{Binary, Cotangent, Op, Primitive, Reverse, Window, Windowed, Zeros};
-use crate::tape::{DType, NodeId, Tape};
+use crate::tape::{DType, Node, NodeId, Tape};
 use crate::{Error, Result};
 
 /// What has arrived at a node so far.
@@ -25,7 +25,7 @@ pub fn vjp(
         if span.depends[i] {
             let n = t.node(NodeId((span.base + i) as u32));
             singular[i] =
-                n.op.singular() || n.inputs.iter().any(|&x| span.depends(x) && singular[x.index() - span.base]);
+                is_singular(t, n) || n.inputs.iter().any(|&x| span.depends(x) && singular[x.index() - span.base]);
         }
     }
     let mut arrived: Vec<Arrivals> = vec![Arrivals::new(); span.depends.len()];
@@ -87,6 +87,16 @@ pub fn vjp(
             }
         })
         .collect()
+}
+
+/// Whether the rule of this node can turn a zero into nan. A finite number as factor or divisor cannot.
+fn is_singular(t: &Tape, n: &Node) -> bool {
+    let number = |k: usize| t.literal_value(n.inputs[k]).filter(|v| v.is_finite());
+    match n.op {
+        Op::Binary(Binary::Mul) => number(0).is_none() && number(1).is_none(),
+        Op::Binary(Binary::Div) => number(1).is_none_or(|v| v == 0.0),
+        _ => n.op.singular(),
+    }
 }
 
 /// The mask that a moving operation is to move, if any.
@@ -152,9 +162,11 @@ fn joined(t: &mut Tape, nodes: &[NodeId], start: usize, op: Binary) -> Result<No
     let mut assembled = None;
     let mut sum: Option<NodeId> = None;
     for &x in nodes {
-        // only what this walk made: nobody else refers to it
+        // one read each: what has been put together before may be on its way to others too, and in a loop would grow
+        // with every step
         if x.index() >= start
             && let Op::Windowed(Windowed::Assemble(ws)) = t.op(x)
+            && ws.len() == 1
         {
             windows.extend(ws.iter().cloned());
             pieces.extend(t.node(x).inputs.iter().copied());

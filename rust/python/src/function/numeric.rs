@@ -2,16 +2,19 @@
 
 use mlgrad_core::Result;
 use mlgrad_core::numpy::{Operand, diagonal as diagonals, difference};
-use mlgrad_core::ops::Unary;
-use mlgrad_core::tape::{NodeId, Shape, Tape};
+use mlgrad_core::ops::{Unary, Window};
+use mlgrad_core::tape::{Axes, NodeId, Shape, Tape};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use smallvec::SmallVec;
 
-use super::shaping::own;
+use super::shaping::{own, viewed};
 use super::{finish, on, on_one, on_trace, optional, sequence};
 use crate::args::{self, Any};
 use crate::array::Array;
+use crate::layout::Strides;
+use crate::view::Step;
 use crate::{convert, dtypes};
 
 type Object = PyResult<Py<PyAny>>;
@@ -201,7 +204,11 @@ fn gradient(f: &Any<'_>, varargs: &Bound<'_, PyTuple>, axis: Option<&Any<'_>>, e
 #[pyfunction]
 #[pyo3(signature = (v, k=0))]
 fn diag(v: &Any<'_>, k: i64) -> PyResult<Array> {
-    on_one("diag", v, |t, x| diagonals::diag(t, x, k))
+    let v = own("diag", v)?;
+    match v.get().ndim() {
+        2 => diagonal_view("diag", v.as_any(), k, 0, 1),
+        _ => on_one("diag", v.as_any(), |t, x| diagonals::diag(t, x, k)),
+    }
 }
 
 #[pyfunction]
@@ -214,13 +221,44 @@ fn diagflat(v: &Any<'_>, k: i64) -> PyResult<Array> {
 #[pyfunction]
 #[pyo3(signature = (a, offset=0, axis1=0, axis2=1))]
 fn diagonal(a: &Any<'_>, offset: i64, axis1: i64, axis2: i64) -> PyResult<Array> {
-    Ok(on_one("diagonal", a, |t, x| diagonals::diagonal(t, x, offset, axis1, axis2))?.read_only())
+    diagonal_view("diagonal", a, offset, axis1, axis2)
+}
+
+/// A read-only view, which sees later writes to `a`.
+fn diagonal_view(what: &str, a: &Any<'_>, offset: i64, axis1: i64, axis2: i64) -> PyResult<Array> {
+    let a = own(what, a)?;
+    let x = a.get();
+    let rank = x.ndim() as i64;
+    let place = |k: i64| (-rank..rank).contains(&k).then(|| k.rem_euclid(rank) as usize);
+    let (i, j) = match (place(axis1), place(axis2)) {
+        (Some(i), Some(j)) if i != j => (i, j),
+        // the builder says what is wrong
+        _ => return on_one(what, a.as_any(), |t, x| diagonals::diagonal(t, x, offset, axis1, axis2)),
+    };
+    let others = (0..x.ndim()).filter(|&k| k != i && k != j);
+    let (rows, columns) = (x.shape[i], x.shape[j]);
+    let (row, column) = if offset >= 0 { (0, offset as usize) } else { (offset.unsigned_abs() as usize, 0) };
+    let length = rows.saturating_sub(row).min(columns.saturating_sub(column));
+    let mut flat: Shape = others.clone().map(|k| x.shape[k]).collect();
+    let mut to = flat.clone();
+    flat.push(rows * columns);
+    to.push(length);
+    let mut window = Window::at(&SmallVec::<[i64; 4]>::from_elem(0, flat.len()));
+    if length > 0 {
+        window.start[flat.len() - 1] = (row * columns + column) as i64;
+        window.step[flat.len() - 1] = columns as i64 + 1;
+    }
+    let from = x.strides();
+    let strides: Strides = others.clone().map(|k| from[k]).chain([from[i] + from[j]]).collect();
+    let perm: Axes = others.chain([i, j]).map(|k| k as u8).collect();
+    let steps = [Step::Transpose(perm), Step::Reshape(flat), Step::Window(Box::new(window), to.clone())];
+    Ok(viewed(a.py(), x, steps, to, strides)?.read_only())
 }
 
 #[pyfunction]
 #[pyo3(name = "linalg_diagonal", signature = (x, /, *, offset=0))]
 fn last_diagonal(x: &Any<'_>, offset: i64) -> PyResult<Array> {
-    Ok(on_one("diagonal", x, |t, x| diagonals::diagonal(t, x, offset, -2, -1))?.read_only())
+    diagonal_view("diagonal", x, offset, -2, -1)
 }
 
 #[pyfunction]

@@ -31,7 +31,7 @@ pub fn own<'py>(what: &str, object: &Any<'py>) -> PyResult<Bound<'py, Array>> {
 pub fn viewed(
     py: Python<'_>,
     a: &Array,
-    steps: SmallVec<[Step; 1]>,
+    steps: impl IntoIterator<Item = Step>,
     shape: Shape,
     strides: Strides,
 ) -> PyResult<Array> {
@@ -40,22 +40,23 @@ pub fn viewed(
     }
     let made = record(py, a.trace(), |s| {
         let x = a.node_in(s)?;
-        let y = view::read(&mut s.tape, x, &steps)?;
+        let y = view::read(&mut s.tape, x, &Vec::from_iter(steps))?;
         Ok(Made::keep(s, y))
     })?;
     Ok(made.into_array(a.trace()).with_kind(Kind::Array))
 }
 
-fn steps(one: Step) -> SmallVec<[Step; 1]> {
-    std::iter::once(one).collect()
+fn steps(one: Step) -> std::iter::Once<Step> {
+    std::iter::once(one)
 }
 
 /// The same elements in C order in the shape `to`.
 pub fn reshaped(py: Python<'_>, a: &Array, to: Shape) -> PyResult<Array> {
     if core_shape::checked_size(&to) != Some(a.size()) {
         return Err(PyValueError::new_err(format!(
-            "cannot reshape array of size {} into shape {}",
+            "reshape: cannot reshape array of size {} (shape {}) into shape {}",
             a.size(),
+            core_shape::show(&a.shape),
             core_shape::show(&to)
         )));
     }
@@ -190,7 +191,7 @@ pub fn astype(
 /// A view with other lengths of 1.
 fn with_ones(py: Python<'_>, a: &Array, to: Shape) -> PyResult<Array> {
     if to == a.shape && a.kind == Kind::Array {
-        return viewed(py, a, SmallVec::new(), to, a.strides());
+        return viewed(py, a, [], to, a.strides());
     }
     reshaped(py, a, to)
 }
@@ -365,7 +366,7 @@ fn rot90(m: &Any<'_>, k: i64, axes: Option<&Any<'_>>) -> PyResult<Array> {
     }
     let perm = shapes::swap_permutation(a.ndim(), given[0], given[1]).or_raise(py)?;
     match k.rem_euclid(4) {
-        0 => viewed(py, a, SmallVec::new(), a.shape.clone(), a.strides()),
+        0 => viewed(py, a, [], a.shape.clone(), a.strides()),
         1 => permuted(py, &flipped(py, a, Some(&given[1..]))?, perm),
         2 => flipped(py, a, Some(&given)),
         _ => flipped(py, &permuted(py, a, perm)?, Some(&given[1..])),

@@ -5,6 +5,7 @@ use mlgrad_core::plan::Param;
 use mlgrad_core::tape::{DType, Shape, Value};
 use numpy::PyArrayDescrMethods;
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyType};
@@ -42,6 +43,7 @@ impl<'py> Leaf<'py> {
             return weak(object.extract::<f64>()?.to_bits(), DType::F64);
         }
         if let Ok(array) = object.cast::<PyUntypedArray>() {
+            convert::refuse_subclass(array)?;
             if let Some(dtype) = plain_dtype(array)
                 && array.is_c_contiguous()
             {
@@ -65,7 +67,19 @@ impl<'py> Leaf<'py> {
             let (value, shape, dtype) = copy_any(py, object)?;
             return Ok(Leaf::Traced(Data::Owned(value, dtype, shape), false));
         }
-        Ok(Leaf::Static(object.clone()))
+        Leaf::key(object)
+    }
+
+    /// A leaf that is part of the key. What can change in place would be found equal to itself: it must be hashable.
+    pub fn key(object: &Bound<'py, PyAny>) -> PyResult<Leaf<'py>> {
+        match object.hash() {
+            Ok(_) => Ok(Leaf::Static(object.clone())),
+            Err(_) => Err(PyTypeError::new_err(format!(
+                "jit: a {} is neither a number nor an array, so that it is part of the key and must be hashable; pass a tuple or \
+                 a frozenset instead",
+                object.get_type().fully_qualified_name()?
+            ))),
+        }
     }
 
     pub fn kind(&self) -> Kind {

@@ -24,7 +24,7 @@ use crate::array::Array;
 use crate::convert;
 use crate::error::{OrRaise, raise};
 use crate::trace::{Trace, known, meta};
-use crate::transform::{bind, check_callable, describe, fresh, wrap_argument};
+use crate::transform::{Held, bind, check_callable, describe, fresh, wrap_argument};
 use crate::tree::Tree;
 
 create_exception!(mlgrad, PerformanceWarning, PyUserWarning, "Something works, but more slowly than it could.");
@@ -47,7 +47,7 @@ struct Entry {
 /// A function that is recorded at the first call of each signature and replayed after that.
 #[pyclass(frozen, module = "mlgrad", name = "jit", dict, weakref)]
 pub struct Jit {
-    f: Py<PyAny>,
+    f: Held,
     static_argnums: Vec<isize>,
     static_argnames: Vec<String>,
     check: bool,
@@ -90,7 +90,7 @@ impl Jit {
         let mut objects = Vec::new();
         let mut flatten = |x: &Bound<'py, PyAny>, fixed: bool| -> PyResult<Tree> {
             if fixed {
-                leaves.push(Leaf::Static(x.clone()));
+                leaves.push(Leaf::key(x)?);
                 return Ok(Tree::Leaf);
             }
             objects.clear();
@@ -539,7 +539,7 @@ impl Jit {
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.f)
+        self.f.visit(&visit)
     }
 
     fn __clear__(&self) {
@@ -574,7 +574,7 @@ fn jit(
     let static_argnums = static_argnums.map_or_else(|| Ok(Vec::new()), |x| several("static_argnums", x))?;
     let static_argnames = static_argnames.map_or_else(|| Ok(Vec::new()), |x| several("static_argnames", x))?;
     Ok(Jit {
-        f,
+        f: f.into(),
         static_argnums,
         static_argnames,
         check,

@@ -6,6 +6,35 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
+/// The function that a transformed one holds.
+///
+/// CPython makes the `__dict__` of an instance, and may run the garbage collector while it does, before the instance has its
+/// Rust contents: its memory is zero then. So what `__traverse__` visits must be nothing where the bits are zero.
+pub struct Held(Option<Py<PyAny>>);
+
+impl Held {
+    pub fn visit(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        visit.call(&self.0)
+    }
+}
+
+impl From<Py<PyAny>> for Held {
+    fn from(f: Py<PyAny>) -> Held {
+        Held(Some(f))
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = Py<PyAny>;
+
+    fn deref(&self) -> &Py<PyAny> {
+        match &self.0 {
+            Some(f) => f,
+            None => unreachable!("Held is made with a function, and only the garbage collector sees it before that"),
+        }
+    }
+}
+
 /// `f`'s name, for messages.
 pub fn describe(f: &Bound<'_, PyAny>) -> String {
     f.getattr(intern!(f.py(), "__name__")).map_or_else(|_| f.to_string(), |n| n.to_string())

@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::callable::{Argnums, bind, check_callable, describe};
+use super::callable::{Argnums, Held, bind, check_callable, describe};
 use super::session::{Session, any_array, fresh};
 use crate::array::Array;
 use crate::error::OrRaise;
@@ -16,7 +16,7 @@ use crate::tree::Tree;
 /// The gradient of a function as a function.
 #[pyclass(frozen, module = "mlgrad", name = "grad", dict, weakref)]
 pub struct Grad {
-    f: Py<PyAny>,
+    f: Held,
     argnums: Argnums,
     argnames: Vec<String>,
     one_name: bool,
@@ -56,7 +56,7 @@ impl Grad {
             None if argnames.is_empty() => Argnums { numbers: vec![0], single: true },
             None => Argnums { numbers: Vec::new(), single: false },
         };
-        Ok(Grad { f, argnums, argnames, one_name, has_aux, value })
+        Ok(Grad { f: f.into(), argnums, argnames, one_name, has_aux, value })
     }
 
     /// A keyword that `f` takes by position counts as that position would.
@@ -293,7 +293,7 @@ impl Grad {
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.f)
+        self.f.visit(&visit)
     }
 }
 

@@ -13,7 +13,7 @@ mod vmap;
 
 use pyo3::prelude::*;
 
-pub use callable::{bind, check_callable, describe};
+pub use callable::{Held, bind, check_callable, describe};
 pub use session::{Session, copy_any, fresh, wrap_argument};
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -8,7 +8,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use super::callable::{bind, check_callable, describe};
+use super::callable::{Held, bind, check_callable, describe};
 use super::session::{Session, any_array};
 use crate::array::Array;
 use crate::error::OrRaise;
@@ -18,7 +18,7 @@ use crate::tree::Tree;
 /// A function that maps over an axis of its arguments.
 #[pyclass(frozen, module = "mlgrad", name = "vmap", dict, weakref)]
 pub struct Vmap {
-    f: Py<PyAny>,
+    f: Held,
     in_axes: Py<PyAny>,
     out_axes: Py<PyAny>,
 }
@@ -250,7 +250,7 @@ impl Vmap {
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.f)
+        self.f.visit(&visit)
     }
 }
 
@@ -291,7 +291,7 @@ fn vmap(py: Python<'_>, f: Py<PyAny>, in_axes: Axes, out_axes: Axes) -> PyResult
         )));
     }
     let out_axes = out_axes.or_zero(py)?;
-    Ok(Vmap { f, in_axes, out_axes })
+    Ok(Vmap { f: f.into(), in_axes, out_axes })
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
