@@ -14,6 +14,8 @@ C = RNG.standard_normal((3, 4, 5))
 HOLES = np.where(RNG.random((4, 5)) < 0.3, np.nan, M)
 GRID = np.sort(RNG.random(6))
 
+WINDOWS = np.lib.stride_tricks.sliding_window_view
+
 CASES = {
     "average": (lambda a: np.average(a), M),
     "average_axis": (lambda a: np.average(a, axis=1, keepdims=True), M),
@@ -82,6 +84,19 @@ CASES = {
     "meshgrid_ij": (lambda a, b: np.meshgrid(a, b, indexing="ij", sparse=True), V, W),
     "apply_along_axis": (lambda a: np.apply_along_axis(lambda v: v[:2] * v[2], 1, a), C),
     "piecewise": (lambda x: np.piecewise(x, [x < 0, x >= 1], [lambda x: -x, 3.0, lambda x: x**2]), V),
+    "block": (lambda a, b: np.block([[a, a[:, :2]], [np.ones((1, 5)), b[None, :2]]]), M, W),
+    "block_of_scalars": (lambda a: np.block([a, a[0], 3.0]), V),
+    "sliding_window_view": (lambda a: WINDOWS(a, (2, 3)), M),
+    "sliding_window_view_axes": (lambda a: WINDOWS(a, (2, 2), axis=(1, 1)), M),
+    "resize": (lambda a: np.resize(a, (3, 9)), M),
+    "insert": (lambda a, v: np.insert(a, -1, v, axis=1), M, W),
+    "insert_flat": (lambda a, v: np.insert(a, 2, v), M, W),
+    "choose": (lambda a, v: np.choose(np.array([0, 2, 1, 1, 0]), [a, 5.0, a**2]), M, W),
+    "choose_wrap": (lambda a: np.choose(np.array([-1, 4, 1, 1, 0, 2]), [a, a**2, a**3], mode="wrap"), V),
+    "choose_clip": (lambda a: np.choose(np.array([[-1], [4]]), [a, a**2], mode="clip"), V),
+    "partition": (lambda a: np.sum(np.partition(a, 2)[:3] ** 2), V),
+    "argpartition": (lambda a: np.sum(a[np.argpartition(a, 2)[:3]] ** 2), V),
+    "bincount": (lambda w: np.bincount(np.array([0, 3, 3, 1, 0, 1]), weights=w, minlength=6), V),
 }
 
 
@@ -97,6 +112,7 @@ def written(write):
 CASES |= {
     "copyto": (written(lambda a, v: np.copyto(a, v, where=np.arange(5) > 1)), M, W[:, None]),
     "fill_diagonal": (written(np.fill_diagonal), M, W),
+    "putmask": (written(lambda a, v: np.putmask(a, np.arange(20).reshape(4, 5) % 3 == 0, v)), M, W),
     "put_along_axis": (written(lambda a, v: np.put_along_axis(a, np.array([[1], [0], [4], [2]]), v, 1)), M, W[:, None]),
 }
 
@@ -165,6 +181,11 @@ def test_comparisons_of_whole_arrays():
         (lambda x: np.convolve(x, x, "sideways"), ValueError),
         (lambda x: np.interp(x, [0.0, 1.0], [1.0]), ValueError),
         (lambda x: np.linalg.matrix_power(x, 2), np.linalg.LinAlgError),
+        (lambda x: np.block([x, [x]]), ValueError),
+        (lambda x: np.lib.stride_tricks.sliding_window_view(x, 7), ValueError),
+        (lambda x: np.insert(x, 9, 1.0), IndexError),
+        (lambda x: np.choose(np.array([0, -1, 0, 0, 0, 0]), [x, x]), IndexError),
+        (lambda x: np.bincount([0, 1], weights=x), ValueError),
     ],
 )
 def test_what_is_refused(f, error):

@@ -6,6 +6,8 @@ refused by Python itself.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -206,3 +208,160 @@ def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> No
     shapes = [tuple(-1 if k == other else 1 for other in range(arr.ndim)) for k in range(arr.ndim)]
     grid = [indices if k == axis else np.reshape(np.arange(indices.shape[k]), shape) for k, shape in enumerate(shapes)]
     arr[tuple(grid)] = values
+
+
+@_implements(np.putmask)
+def _putmask(a: Any, /, mask: Any, values: Any) -> None:
+    if not isinstance(a, _core.Array):
+        raise TypeError(
+            "putmask: a traced value cannot be written into a plain ndarray; make it with mlgrad.numpy.zeros"
+        )
+    repeated = np.resize(values, a.shape)
+    a[...] = np.where(np.reshape(mask, a.shape), repeated, a)
+
+
+# blocks and windows
+
+
+def _depth(arrays: Any) -> int:
+    return 1 + max((_depth(part) for part in arrays), default=0) if isinstance(arrays, list) else 0
+
+
+@_implements(np.block)
+def _block(arrays: Any) -> Any:
+    depth = _depth(arrays)
+    ranks: list[int] = []
+
+    def visit(part: Any, level: int) -> None:
+        if isinstance(part, list):
+            if not part:
+                raise ValueError("block: an empty list has no shape")
+            for inner in part:
+                visit(inner, level + 1)
+        elif isinstance(part, tuple):
+            raise TypeError("block: only lists nest, and a tuple was given; write it as a list")
+        elif level != depth:
+            raise ValueError(f"block: lists are nested {level} deep in one place and {depth} deep in another")
+        else:
+            ranks.append(np.ndim(part))
+
+    visit(arrays, 0)
+    rank = max(depth, *ranks)
+
+    def join(part: Any, level: int) -> Any:
+        if isinstance(part, list):
+            return np.concatenate([join(inner, level + 1) for inner in part], axis=level - depth)
+        part = _array(part)
+        return np.reshape(part, (1,) * (rank - part.ndim) + part.shape)
+
+    return join(arrays, 0)
+
+
+@_implements(np.lib.stride_tricks.sliding_window_view)
+def _sliding_window_view(
+    x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
+) -> Any:
+    if writeable:
+        raise TypeError(
+            "sliding_window_view: writeable=True is not supported for traced arrays; the windows are a copy"
+        )
+    x = _array(x)
+    windows = tuple(window_shape) if isinstance(window_shape, tuple | list) else (window_shape,)
+    if axis is None:
+        axes = tuple(range(x.ndim))
+    else:
+        given = axis if isinstance(axis, tuple | list) else (axis,)
+        axes = tuple(normalize_axis_index(k, x.ndim) for k in given)
+    if len(axes) != len(windows):
+        raise ValueError(f"sliding_window_view: window_shape {windows} needs as many axes, got {axes}")
+    for k, width in zip(axes, windows, strict=True):
+        count = x.shape[k] - width + 1
+        if width < 0 or count < 1:
+            raise ValueError(f"sliding_window_view: a window of {width} does not fit axis {k} of shape {x.shape}")
+        # the windows' own axis goes last
+        x = np.moveaxis(np.take(x, np.arange(count)[:, None] + np.arange(width), axis=k), k + 1, -1)
+    return x
+
+
+@_implements(np.resize)
+def _resize(a: Any, new_shape: Any) -> Any:
+    a = np.ravel(_array(a))
+    shape = tuple(new_shape) if isinstance(new_shape, tuple | list) else (new_shape,)
+    size = math.prod(shape)
+    if a.size == 0:
+        return np.zeros_like(a, shape=shape)
+    return np.reshape(a[np.arange(size) % a.size], shape)
+
+
+@_implements(np.insert)
+def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+    arr = _array(arr)
+    if axis is None:
+        arr, axis = np.ravel(arr), 0
+    axis = normalize_axis_index(axis, arr.ndim)
+    if isinstance(obj, bool | slice) or np.ndim(obj) != 0:
+        raise TypeError("insert: only one position is supported for traced arrays; use np.concatenate")
+    n, at = arr.shape[axis], operator.index(obj)
+    if not -n <= at <= n:
+        raise IndexError(f"index {at} is out of bounds for axis {axis} with size {n}")
+    at += n if at < 0 else 0
+    values = _array(values).astype(arr.dtype)
+    # a vector goes along the last axes, as one slice; NumPy does the same for one position
+    wide = np.reshape(values, (1,) * (arr.ndim - values.ndim) + values.shape)
+    wide = np.moveaxis(wide, 0, axis) if values.ndim else wide
+    shape = list(arr.shape)
+    shape[axis] = wide.shape[axis]
+    before, after = np.split(arr, [at], axis=axis)
+    return np.concatenate((before, np.broadcast_to(wide, tuple(shape)), after), axis=axis)
+
+
+# choosing and ordering
+
+
+@_implements(np.choose)
+def _choose(a: Any, choices: Any, out: None = None, mode: str = "raise") -> Any:
+    if out is not None:
+        raise TypeError("choose: out is not supported for traced arrays")
+    stacked = np.stack(np.broadcast_arrays(*choices))
+    n = stacked.shape[0]
+    if mode == "wrap":
+        a = a % n
+    elif mode == "clip":
+        a = np.clip(a, 0, n - 1)
+    elif mode != "raise":
+        raise ValueError(f"choose: mode must be 'raise', 'wrap' or 'clip', got {mode!r}")
+    shape = np.broadcast_shapes(np.shape(a), stacked.shape[1:])
+    stacked = np.broadcast_to(
+        np.reshape(stacked, (n,) + (1,) * (len(shape) + 1 - stacked.ndim) + stacked.shape[1:]), (n, *shape)
+    )
+    # a choice is never negative; a negative one must not count from the end
+    index = np.where(_array(a) < 0, n, a)
+    return np.take_along_axis(stacked, np.broadcast_to(index, shape)[None], axis=0)[0]
+
+
+@_implements(np.partition)
+def _partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: None = None) -> Any:
+    return np.sort(a, axis=axis)
+
+
+@_implements(np.argpartition)
+def _argpartition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: None = None) -> Any:
+    return np.argsort(a, axis=axis, kind="stable")
+
+
+@_implements(np.bincount)
+def _bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
+    if isinstance(x, _core.Array):
+        raise TypeError(
+            "bincount: the length of the result depends on the values of a traced array; use "
+            "np.add.at(np.zeros_like(weights, shape=n), x, weights)"
+        )
+    x = np.asarray(x)
+    if x.ndim != 1 or (x.size and x.min() < 0):
+        raise ValueError("bincount: a vector of integers that are not negative is needed")
+    if np.shape(weights) != x.shape:
+        raise ValueError(f"bincount: weights of shape {np.shape(weights)} for {x.size} numbers")
+    weights = _array(weights).astype(np.float64)
+    out = np.zeros_like(weights, shape=max(int(x.max(initial=-1)) + 1, minlength))
+    np.add.at(out, x, weights)
+    return out

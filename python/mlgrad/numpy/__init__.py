@@ -38,6 +38,7 @@ __all__ = [
     "linspace",
     "logspace",
     "ones",
+    "take",
     "tri",
     "zeros",
 ]
@@ -94,6 +95,9 @@ def array(object: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: in
         out = object
     else:
         out = _core.array(object, dtype)
+    if out is None and isinstance(object, np.ndarray):
+        # jit must see the array itself, not a copy, to notice when it is changed in place
+        out = _core.full(object.shape, object, object.dtype if dtype is None else np.dtype(dtype))
     if out is None:
         return _traced(np.array(object, dtype=dtype, copy=copy, ndmin=ndmin))
     return np.reshape(out, (1,) * (ndmin - out.ndim) + out.shape) if out.ndim < ndmin else out
@@ -112,7 +116,7 @@ def asarray(a: Any, dtype: Any = None) -> Any:
     Returns
     -------
     array
-        `a` itself if it is an array of this dtype.
+        `a` itself if it is an array of this dtype; inside a transform a traced array.
 
     Raises
     ------
@@ -125,7 +129,41 @@ def asarray(a: Any, dtype: Any = None) -> Any:
     >>> np.asarray([1, 2])
     array([1, 2])
     """
-    return a if dtype is None and isinstance(a, np.ndarray) else array(a, dtype, copy=None)
+    return _traced(a) if dtype is None and isinstance(a, np.ndarray) else array(a, dtype, copy=None)
+
+
+def take(a: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
+    """Take elements along an axis; both the array and the indices may be traced.
+
+    NumPy's own `take` passes traced indices on only if the array is traced as well, so that a plain table read at
+    traced indices needs this one.
+
+    Parameters
+    ----------
+    a : array
+        What is read.
+    indices : array of int
+        Which elements.
+    axis : int, optional
+        The axis that is counted; without it the array is flattened.
+    mode : {"raise", "wrap", "clip"}
+        What becomes of indices out of range.
+
+    Returns
+    -------
+    array
+
+    Examples
+    --------
+    >>> import mlgrad
+    >>> import mlgrad.numpy as np
+    >>> table = np.array([0.0, 10.0, 20.0])
+    >>> mlgrad.jit(lambda i: np.take(table, i))(np.array([2, 0]))
+    array([20.,  0.])
+    """
+    if isinstance(indices, _core.Array) and not isinstance(a, _core.Array):
+        a = _traced(np.asarray(a))
+    return np.take(a, indices, axis=axis, mode=mode)  # type: ignore[call-overload]
 
 
 def zeros(shape: Any, dtype: Any = float) -> Any:

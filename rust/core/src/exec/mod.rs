@@ -7,6 +7,7 @@ mod gemm_block;
 mod gemv;
 mod lanes;
 mod memory_limit;
+pub mod narrow;
 pub mod node;
 pub mod pool;
 pub mod region;

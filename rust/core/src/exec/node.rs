@@ -49,6 +49,9 @@ pub struct Call {
     pub stolen: bool,
 }
 
+/// Bytes of a result that several pieces go to while it is in the cache.
+const CACHED: usize = 64 << 10;
+
 /// Does a range of rows, given their part of the result.
 type Part<'f> = dyn Fn(Range<usize>, &mut [u8]) -> Result<()> + Sync + 'f;
 
@@ -232,24 +235,47 @@ impl Call {
         }
     }
 
-    /// Pieces that follow one another along the first axis and fill the result are copied; else zeros are added to.
-    fn assemble<'a>(&self, ws: &[Window], argument: &dyn Fn(usize) -> &'a [u8], dst: &mut [u8]) -> Result<()> {
+    /// Zeros to which pieces are added, or into which they are written where no two meet: some rows of the result at a time,
+    /// so that they stay in the cache until all pieces are in.
+    fn assemble<'a>(&self, ws: &[Window], argument: &(dyn Fn(usize) -> &'a [u8] + Sync), dst: &mut [u8]) -> Result<()> {
         let item = self.dtype.size();
-        if disjoint(ws, &self.arguments) {
-            let covered: usize = self.arguments.iter().map(Argument::size).sum();
-            if covered * item < dst.len() {
-                dst.fill(0);
+        let apart = disjoint(ws, &self.arguments);
+        let covered: usize = self.arguments.iter().map(Argument::size).sum();
+        let fill = !apart || covered * item < dst.len();
+        let Some((&outer, rest)) = self.shape.split_first() else {
+            dst.fill(0);
+            return (0..ws.len()).try_for_each(|k| copy::add(self.dtype, argument(k), dst, &self.window(&ws[k], k)));
+        };
+        let row = shape::size(rest) * item;
+        let stretch = (CACHED / row.max(1)).max(1);
+        self.by_rows(outer, dst, &|rows, dst| {
+            let mut first = rows.start;
+            for part in dst.chunks_mut(stretch * row) {
+                let end = (first + stretch).min(rows.end);
+                if fill {
+                    part.fill(0);
+                }
+                let mut lengths = self.shape.clone();
+                lengths[0] = end - first;
+                for (k, w) in ws.iter().enumerate() {
+                    let piece = &self.arguments[k].shape;
+                    let inside = rows_inside(w.start[0], w.step[0], piece[0], first..end);
+                    if inside.is_empty() {
+                        continue;
+                    }
+                    let mut start = w.start.clone();
+                    start[0] += inside.start as i64 * w.step[0] - first as i64;
+                    let mut taken = piece.clone();
+                    taken[0] = inside.len();
+                    let bytes = shape::size(&piece[1..]) * item;
+                    let from = &argument(k)[inside.start * bytes..inside.end * bytes];
+                    let to = Strided::window(&lengths, item, &start, &w.step, &taken);
+                    if apart { copy::write(item, from, part, &to)? } else { copy::add(self.dtype, from, part, &to)? }
+                }
+                first = end;
             }
-            for (k, w) in ws.iter().enumerate() {
-                copy::write(item, argument(k), dst, &self.window(w, k))?;
-            }
-            return Ok(());
-        }
-        dst.fill(0);
-        for (k, w) in ws.iter().enumerate() {
-            copy::add(self.dtype, argument(k), dst, &self.window(w, k))?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn linalg<'a>(&self, l: &Linalg, argument: &(dyn Fn(usize) -> &'a [u8] + Sync), dst: &mut [u8]) -> Result<()> {
@@ -308,6 +334,19 @@ impl Call {
             }
         })
     }
+}
+
+/// The i below n for which start + i·step lies in the rows.
+fn rows_inside(start: i64, step: i64, n: usize, rows: Range<usize>) -> Range<usize> {
+    let (low, high) = (rows.start as i64 - start, rows.end as i64 - start);
+    let up = |a: i64, b: i64| a.div_euclid(b) + i64::from(a.rem_euclid(b) != 0);
+    let (first, end) = match step {
+        0 => (0, if low <= 0 && high > 0 { n as i64 } else { 0 }),
+        s if s > 0 => (up(low, s), up(high, s)),
+        s => (up(1 - high, -s), up(1 - low, -s)),
+    };
+    let clamp = |i: i64| i.clamp(0, n as i64) as usize;
+    clamp(first)..clamp(end).max(clamp(first))
 }
 
 /// Whether no two windows share an element. Sorted by the first axis that tells them apart; a few pieces only.
@@ -384,5 +423,26 @@ impl fmt::Display for Call {
         }
         write!(f, " -> {}{}", self.dtype, shape::show(&self.shape))?;
         if self.stolen { write!(f, " in place") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_window() {
+        for step in [-3i64, -1, 0, 1, 2, 5] {
+            for n in 0..6usize {
+                for start in 0..12i64 {
+                    for (a, b) in [(0usize, 4usize), (3, 9), (0, 40), (5, 5)] {
+                        let want: Vec<usize> =
+                            (0..n).filter(|&i| (a as i64..b as i64).contains(&(start + i as i64 * step))).collect();
+                        let got: Vec<usize> = rows_inside(start, step, n, a..b).collect();
+                        assert_eq!(got, want, "{start} {step} {n} {a} {b}");
+                    }
+                }
+            }
+        }
     }
 }

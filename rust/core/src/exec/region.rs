@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use super::buffer::{ALIGN, Buffer};
+use super::narrow::RowsKernel;
 use super::pool;
 use super::straight::put;
 use super::strided::Strided;
@@ -67,6 +68,8 @@ pub enum Instr {
 #[derive(Debug)]
 pub struct BlockFold {
     pub block: ReduceKernel,
+    /// Instead, for short rows.
+    pub narrow: Option<RowsKernel>,
     pub accumulate: AccumulateKernel,
     pub init: u64,
     pub size: usize,
@@ -333,10 +336,13 @@ impl Region {
                 }
                 return;
             }
-            let leaves = self.row.div_ceil(BLOCK);
-            let results = if leaves == 1 { bases.at(f.dst) } else { bases.at(f.partial) };
+            // rows of several leaves are the business of long_fold
+            let results = bases.at(f.dst).add(b.row * f.size);
+            if let Some(narrow) = f.narrow {
+                return narrow(rows, self.row, results, src);
+            }
             for k in 0..rows {
-                let acc = results.add(((b.row + k) * leaves + b.column / BLOCK) * f.size);
+                let acc = results.add(k * f.size);
                 put(acc, f.init, f.size);
                 (f.block)(len, acc, src.add(k * self.row * f.size));
             }

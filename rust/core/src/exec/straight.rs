@@ -3,6 +3,7 @@
 //! What is not a plain kernel (copies, reductions) is called in the same way, with a description as its third operand.
 #![allow(unsafe_code)]
 
+use super::narrow::RowsKernel;
 use super::strided::Strided;
 use crate::math::Kernel;
 use crate::math::reduce::{AccumulateKernel, ReduceKernel};
@@ -78,6 +79,8 @@ pub unsafe fn copy_bytes(n: usize, dst: *mut u8, a: *const u8, _: *const u8, _: 
 #[derive(Debug)]
 pub struct SmallFold {
     pub block: ReduceKernel,
+    /// Instead, for short rows.
+    pub narrow: Option<RowsKernel>,
     pub accumulate: AccumulateKernel,
     pub init: u64,
     pub size: usize,
@@ -110,6 +113,9 @@ pub unsafe fn fold(_: usize, dst: *mut u8, a: *const u8, _: *const u8, c: *const
     // SAFETY: the caller's.
     unsafe {
         let f = description::<SmallFold>(c);
+        if let (Some(narrow), false) = (f.narrow, f.leading) {
+            return narrow(f.rows, f.row, dst, a);
+        }
         if !f.leading {
             for i in 0..f.rows {
                 let acc = dst.add(i * f.size);

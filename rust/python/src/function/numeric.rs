@@ -252,7 +252,7 @@ fn diagonal_view(what: &str, a: &Any<'_>, offset: i64, axis1: i64, axis2: i64) -
     let strides: Strides = others.clone().map(|k| from[k]).chain([from[i] + from[j]]).collect();
     let perm: Axes = others.chain([i, j]).map(|k| k as u8).collect();
     let steps = [Step::Transpose(perm), Step::Reshape(flat), Step::Window(Box::new(window), to.clone())];
-    Ok(viewed(a.py(), x, steps.into_iter().collect(), to, strides)?.read_only())
+    Ok(viewed(a.py(), x, steps, to, strides)?.read_only())
 }
 
 #[pyfunction]

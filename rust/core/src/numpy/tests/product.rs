@@ -94,7 +94,8 @@ fn chains_multiply_in_the_cheaper_order() {
 
 #[test]
 fn einsums() {
-    let cases: &[(&str, &[&[usize]], &[usize])] = &[
+    type Case = (&'static str, &'static [&'static [usize]], &'static [usize]);
+    let cases: &[Case] = &[
         ("ij,jk", &[&[2, 3], &[3, 4]], &[2, 4]),
         ("ji", &[&[2, 3]], &[3, 2]),
         ("ij->", &[&[2, 3]], &[]),

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::{Home, LARGE, Lower, REGISTERS, SMALL, bytes, fold_kernels, misplaced};
 use crate::Result;
+use crate::exec::narrow;
 use crate::exec::region::{BlockFold, Instr, Mem, Operand, Place, Region, group_rows};
 use crate::exec::strided::Strided;
 use crate::math::reduce::BLOCK;
@@ -333,7 +334,11 @@ impl<'l, 'a> Blocks<'l, 'a> {
             let offset = self.l.large.take(scratch);
             let partial = Place { base: LARGE, offset };
             let dst = self.l.place(f)?;
-            folds.push((BlockFold { block, accumulate, init, size, leading: fold.leading, dst, partial }, scratch));
+            let narrow = if fold.leading { None } else { narrow::kernel(fold.op, node.dtype, fold.row) };
+            folds.push((
+                BlockFold { block, narrow, accumulate, init, size, leading: fold.leading, dst, partial },
+                scratch,
+            ));
         }
         for (f, scratch) in &folds {
             self.l.large.give_back(f.partial.offset, *scratch);

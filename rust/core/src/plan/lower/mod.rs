@@ -10,6 +10,7 @@ use super::ir::{DIRECT, Fold, Ir, Kind, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
 use super::region::{self, Schedule};
 use super::view::View;
+use crate::exec::narrow;
 use crate::exec::node::{Argument, Call};
 use crate::exec::region::Place;
 use crate::exec::run::{Code, OutputSlot, ParamSlot, Unit};
@@ -321,6 +322,7 @@ impl Lower<'_> {
                 let (block, accumulate, init) = fold_kernels(fold, n.dtype)?;
                 let description = Box::new(SmallFold {
                     block,
+                    narrow: narrow::kernel(fold.op, n.dtype, fold.row),
                     accumulate,
                     init,
                     size: n.dtype.size(),
