@@ -11,7 +11,7 @@ use super::gemm_block::{Block, COLS, KC, PackColumns, PackRows, ROWS};
 use super::gemv;
 pub use super::lanes::Real;
 use super::lanes::dispatch;
-use super::pool::{Shared, num_threads, parallel};
+use super::pool::{Shared, interrupted, num_threads, parallel};
 use crate::tape::DType;
 use crate::{Error, Result};
 
@@ -296,6 +296,9 @@ unsafe fn blocked<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, b: Mat<T>, c: *m
             let depth = KC.min(k - p0);
             let accumulate = accumulate || p0 > 0;
             for i0 in (0..m).step_by(most_rows) {
+                if interrupted() {
+                    return Err(Error::Interrupted);
+                }
                 let rows = most_rows.min(m - i0);
                 let (a, b) = (a.offset_to(i0, p0), b.offset_to(p0, j0));
                 // panels to pack, in tasks of some ten µs
