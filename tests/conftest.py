@@ -8,6 +8,9 @@ import pytest
 
 from mlgrad import _core
 
+# generators of tables, to be run by hand
+collect_ignore = ["tools"]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")

@@ -217,6 +217,8 @@ def test_ctrl_c(name: str) -> None:
         """
         import os, signal, threading, time
         import numpy as np, mlgrad
+        # started in the background, a process inherits an ignored SIGINT
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         mlgrad.set_num_threads(2)
         """
         + LONG[name]

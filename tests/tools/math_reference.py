@@ -163,4 +163,5 @@ def main():
     print(len(lines), "lines,", OUT.stat().st_size, "bytes")
 
 
-main()
+if __name__ == "__main__":
+    main()

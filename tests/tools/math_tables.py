@@ -314,18 +314,26 @@ def erfc_pieces():
     print(f"erfcx pieces: relative error 2^{float(mp.log(worst, 2)):.1f}")
 
 
-exponentials()
-logarithms()
-trigonometry()
-roots()
-erf_pieces()
-erfc_pieces()
-header = """//! Coefficients and tables of the elementary functions. Written by tests/tools/math_tables.py; do not edit.
+HEADER = """//! Coefficients and tables of the elementary functions. Written by tests/tools/math_tables.py; do not edit.
 // Coefficients that happen to lie near 1/π or ln 2 are not those constants.
 #![allow(clippy::approx_constant)]
 
 """
-OUT.write_text(header + "\n".join(lines) + "\n")
-for line in lines:
-    if "2^-" in line and "Error" in line:
-        print(line)
+
+
+def main() -> None:
+    """Write the tables."""
+    exponentials()
+    logarithms()
+    trigonometry()
+    roots()
+    erf_pieces()
+    erfc_pieces()
+    OUT.write_text(HEADER + "\n".join(lines) + "\n")
+    for line in lines:
+        if "2^-" in line and "Error" in line:
+            print(line)
+
+
+if __name__ == "__main__":
+    main()
