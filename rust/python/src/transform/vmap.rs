@@ -39,13 +39,7 @@ impl Drop for Scope {
 }
 
 /// The axis for each leaf below `object`, which `axes` gives for it or for what it is part of.
-fn spread(
-    py: Python<'_>,
-    what: &str,
-    axes: &Bound<'_, PyAny>,
-    object: &Bound<'_, PyAny>,
-    out: &mut Vec<Option<i64>>,
-) -> PyResult<()> {
+fn spread(what: &str, axes: &Bound<'_, PyAny>, object: &Bound<'_, PyAny>, out: &mut Vec<Option<i64>>) -> PyResult<()> {
     if axes.is_none() || axes.extract::<i64>().is_ok() {
         let axis = axes.extract::<Option<i64>>()?;
         let mut leaves = Vec::new();
@@ -64,7 +58,7 @@ fn spread(
         let keys = if keys.sort().is_ok() { keys } else { o.keys() };
         for key in keys.iter() {
             let axis = a.get_item(&key)?.ok_or_else(mismatch)?;
-            spread(py, what, &axis, &o.as_any().get_item(&key)?, out)?;
+            spread(what, &axis, &o.as_any().get_item(&key)?, out)?;
         }
         return Ok(());
     }
@@ -73,7 +67,7 @@ fn spread(
         return Err(mismatch());
     }
     for (a, o) in axes.try_iter()?.zip(object.try_iter()?) {
-        spread(py, what, &a?, &o?, out)?;
+        spread(what, &a?, &o?, out)?;
     }
     Ok(())
 }
@@ -98,10 +92,10 @@ impl Vmap {
                 )));
             }
             for (a, x) in in_axes.try_iter()?.zip(args.iter()) {
-                spread(py, "in_axes", &a?, &x, &mut axes)?;
+                spread("in_axes", &a?, &x, &mut axes)?;
             }
         } else {
-            spread(py, "in_axes", in_axes, args.as_any(), &mut axes)?;
+            spread("in_axes", in_axes, args.as_any(), &mut axes)?;
         }
         let mut session = Session::enter();
         let mut leaves = Vec::new();
@@ -173,7 +167,7 @@ impl Vmap {
         let returned = f.call(new_args, new_kwargs.as_ref())?;
         let result = session.result("vmap", &returned)?;
         let mut out_axes = Vec::new();
-        spread(py, "out_axes", self.out_axes.bind(py), &returned, &mut out_axes)?;
+        spread("out_axes", self.out_axes.bind(py), &returned, &mut out_axes)?;
         let wanted: Vec<NodeId> = {
             let mut state = session.trace.lock()?;
             let t = &mut state.tape;
