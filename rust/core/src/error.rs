@@ -35,4 +35,13 @@ pub enum Error {
     Internal(String),
 }
 
+impl From<mlgrad_linalg::Error> for Error {
+    fn from(e: mlgrad_linalg::Error) -> Error {
+        match e {
+            mlgrad_linalg::Error::LinAlg(m) => Error::LinAlg(m),
+            mlgrad_linalg::Error::Internal(m) => Error::Internal(m),
+        }
+    }
+}
+
 pub type Result<T> = std::result::Result<T, Error>;

@@ -2,7 +2,6 @@
 
 pub mod error;
 pub mod exec;
-pub mod linalg;
 pub mod numpy;
 pub mod ops;
 pub mod plan;
@@ -10,4 +9,5 @@ pub mod tape;
 pub mod walk;
 
 pub use error::{Error, Result};
+pub use mlgrad_linalg as linalg;
 pub use mlgrad_math as math;

@@ -300,13 +300,13 @@ impl Call {
         let each = (dst.len() / size_of::<T>()).checked_div(count).unwrap_or(0);
         let one = |k: usize, len: usize, rows: &Range<usize>| {
             let data = &elements::<T>(argument(k))?[rows.start * len..rows.end * len];
-            Ok(Input { data, len, step: len })
+            Ok::<_, Error>(Input { data, len, step: len })
         };
         self.by_rows(count, dst, &|rows, dst| {
             let out = Output { data: elements_mut::<T>(dst)?, len: each };
             let a = one(0, n * n, &rows)?;
             let many = rows.len();
-            match *l {
+            let done: linalg::Result<()> = match *l {
                 Linalg::Solve => linalg::batched(many, [a, one(1, n * right, &rows)?], [out], |[a, b], [x]| {
                     linalg::solve(a, b, n, right, x)
                 }),
@@ -331,7 +331,8 @@ impl Call {
                     x[0] = linalg::slogdet(a, n)?.1;
                     Ok(())
                 }),
-            }
+            };
+            Ok(done?)
         })
     }
 }

@@ -6,6 +6,7 @@
 
 mod cholesky;
 mod cofactor;
+mod error;
 mod lu;
 mod qr;
 mod spectral;
@@ -13,14 +14,13 @@ mod triangular;
 
 pub use cholesky::cholesky;
 pub use cofactor::cofactor;
+pub use error::{Error, Result};
 pub use lu::{det, inv, slogdet, solve};
 pub use qr::qr;
 pub use spectral::{eigh, svd};
 pub use triangular::{Triangle, triangular_solve};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use crate::{Error, Result};
 
 /// f64, or what is computed in it.
 pub trait Element: Copy {
