@@ -1,7 +1,7 @@
 //! Factorisations of matrices, the last two axes, that have several results.
 
 use super::{Batch, Cotangents, Linalg, Reverse, Tuple, none};
-use crate::tape::{NodeId, Shape, Tape};
+use crate::tape::{DType, NodeId, Shape, Tape};
 use crate::{Error, Result};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,16 @@ impl Tuple for Factor {
     fn name(&self) -> &'static str {
         match self {
             Factor::Slogdet => "slogdet",
+        }
+    }
+
+    fn results(&self, inputs: &[(Shape, DType)]) -> Result<Vec<(Shape, DType)>> {
+        let (shape, dtype) = &inputs[0];
+        match self {
+            Factor::Slogdet => {
+                let each = (Shape::from_slice(&shape[..shape.len() - 2]), *dtype);
+                Ok(vec![each.clone(), each])
+            }
         }
     }
 
@@ -48,9 +58,8 @@ impl Tuple for Factor {
 impl Tape {
     /// The sign of the determinant, and the logarithm of its absolute value.
     pub fn slogdet(&mut self, a: NodeId) -> Result<[NodeId; 2]> {
-        let rank = self.square_matrix("slogdet", a)?;
-        let (to, dtype): (Shape, _) = (self.shape(a)[..rank - 2].into(), self.dtype(a));
-        let (_, results) = self.push_tuple(Factor::Slogdet.into(), &[a], &[(to.clone(), dtype), (to, dtype)])?;
+        self.square_matrix("slogdet", a)?;
+        let (_, results) = self.push_tuple(Factor::Slogdet.into(), &[a])?;
         match results[..] {
             [sign, log] => Ok([sign, log]),
             _ => Err(Error::Internal("slogdet without its two results".into())),
