@@ -6,7 +6,8 @@
 array([ 0.        ,  1.08060461, -2.61457448])
 
 Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
-`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, and `Tape`. Modules: `mlgrad.numpy`, `mlgrad.scipy.special`,
+`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, and `Tape`. Control flow: `cond`, `switch`, `scan`, `fori_loop`,
+`while_loop`, `checkpoint`. Modules: `mlgrad.numpy`, `mlgrad.scipy.special`,
 `mlgrad.nn`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy), `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they
 are imported when they are first used.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlgrad import _core, _rare
 from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
+from mlgrad._control import checkpoint, cond, fori_loop, scan, switch, while_loop
 from mlgrad._jacobian import elementwise_grad, hessian, hvp, jacfwd, jacobian, jacrev
 from mlgrad._partial import (
     curl,
@@ -39,10 +41,13 @@ __all__ = [
     "Array",
     "PerformanceWarning",
     "Tape",
+    "checkpoint",
+    "cond",
     "curl",
     "directional_derivative",
     "divergence",
     "elementwise_grad",
+    "fori_loop",
     "grad",
     "gradient",
     "hessian",
@@ -63,8 +68,10 @@ __all__ = [
     "partial_derivative",
     "plot",
     "scipy",
+    "scan",
     "set_num_threads",
     "stop_gradient",
+    "switch",
     "taylor",
     "testing",
     "total_derivative",
@@ -72,6 +79,7 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]
 
 __version__: str = _core.__version__

@@ -187,6 +187,29 @@ impl Tree {
         Ok(true)
     }
 
+    /// Where each leaf is, as it would be written behind the tree: `['w'][0]`.
+    pub fn paths(&self, py: Python<'_>) -> Vec<String> {
+        let below = |heads: &mut dyn Iterator<Item = String>, parts: &[Tree]| -> Vec<String> {
+            heads.zip(parts).flat_map(|(h, t)| t.paths(py).into_iter().map(move |p| format!("{h}{p}"))).collect()
+        };
+        let numbers = |n: usize| (0..n).map(|i| format!("[{i}]"));
+        match self {
+            Tree::Leaf => vec![String::new()],
+            Tree::None => Vec::new(),
+            Tree::Tuple(p) | Tree::List(p) | Tree::Custom(_, _, p) => below(&mut numbers(p.len()), p),
+            Tree::Dict(k, p) => {
+                let name = |k: &Py<PyAny>| k.bind(py).repr().map_or_else(|_| "?".into(), |r| r.to_string());
+                below(&mut k.iter().map(|k| format!("[{}]", name(k))), p)
+            }
+            Tree::Named(c, p) => {
+                let names: Vec<String> =
+                    c.bind(py).getattr(intern!(py, "_fields")).and_then(|f| f.extract()).unwrap_or_default();
+                below(&mut (0..p.len()).map(|i| names.get(i).map_or(format!("[{i}]"), |n| format!(".{n}"))), p)
+            }
+            Tree::Dataclass(_, names, p) => below(&mut names.iter().map(|n| format!(".{}", n.bind(py))), p),
+        }
+    }
+
     pub fn clone_ref(&self, py: Python<'_>) -> Tree {
         let all = |p: &[Tree]| p.iter().map(|t| t.clone_ref(py)).collect::<Vec<_>>();
         let refs = |k: &[Py<PyAny>]| k.iter().map(|k| k.clone_ref(py)).collect::<Vec<_>>();
@@ -202,7 +225,7 @@ impl Tree {
         }
     }
 
-    fn show(&self, py: Python<'_>) -> String {
+    pub fn show(&self, py: Python<'_>) -> String {
         let all = |p: &[Tree]| p.iter().map(|t| t.show(py)).collect::<Vec<_>>().join(", ");
         let name = |c: &Py<PyType>| c.bind(py).name().map_or_else(|_| "?".into(), |n| n.to_string());
         match self {

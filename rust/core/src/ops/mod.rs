@@ -5,6 +5,7 @@
 
 mod binary;
 mod cast;
+pub mod control;
 mod factor;
 mod gather;
 mod leaf;
@@ -20,6 +21,7 @@ mod unary;
 mod window;
 
 pub use cast::Cast;
+pub use control::Control;
 pub use factor::Factor;
 pub use gather::Gather;
 pub use leaf::Leaf;
@@ -170,7 +172,7 @@ macro_rules! families {
 
 families!(
     one: Leaf, Unary, Binary, Select, Cast, Movement, Windowed, Reduce, ArgReduce, MatMul, Gather, Scan, Sort, Linalg, Project;
-    many: Factor
+    many: Factor, Control
 );
 
 impl Op {

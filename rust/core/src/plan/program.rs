@@ -168,7 +168,8 @@ fn dear(op: &Op) -> bool {
         | Op::Windowed(_)
         | Op::Gather(_)
         // nothing to keep: the results are
-        | Op::Factor(_) => false,
+        | Op::Factor(_)
+        | Op::Control(_) => false,
     }
 }
 

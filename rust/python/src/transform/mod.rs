@@ -1,6 +1,7 @@
 //! The transforms: each calls the user's function on Arrays and walks the tape that this leaves.
 
 mod callable;
+mod control;
 mod grad;
 mod jvp;
 mod linearize;
@@ -19,6 +20,7 @@ pub use session::{Session, copy_any, fresh, wrap_argument};
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     grad::register(m)?;
     vjp::register(m)?;
+    control::register(m)?;
     jvp::register(m)?;
     linearize::register(m)?;
     stop::register(m)?;
