@@ -1,6 +1,10 @@
 """Control flow with recorded bodies: values and derivatives against Python loops and against JAX."""
 
+import functools
 import pickle
+import subprocess
+import sys
+import textwrap
 from typing import NamedTuple
 
 import numpy as np
@@ -144,7 +148,7 @@ def newton(m, x):
     def go_on(state):
         return m.np.max(m.np.abs(state[0] ** 2 - x**2 - 1)) > 1e-13
 
-    y, n = m.while_loop(go_on, lambda s: ((s[0] + (x**2 + 1) / s[0]) / 2, s[1] + 1), (1 + x**2, 0))
+    y, _n = m.while_loop(go_on, lambda s: ((s[0] + (x**2 + 1) / s[0]) / 2, s[1] + 1), (1 + x**2, 0))
     return m.np.sum(y * x)
 
 
@@ -235,12 +239,14 @@ def test_third_derivative_through_loops():
 
 def test_outside_a_transform_numpy_comes_back():
     carry, ys = scan(lambda c, x: (c + x, c * x), 0.0, np.arange(4.0))
-    assert type(carry) is np.float64 and type(ys) is np.ndarray
+    assert type(carry) is np.float64
+    assert type(ys) is np.ndarray
     np.testing.assert_array_equal(ys, [0, 0, 2, 9])
     assert type(cond(True, np.sin, np.cos, 1.0)) is np.float64
     assert while_loop(lambda i: i < 10, lambda i: i * 2, 1) == 16
     assert fori_loop(0, 5, lambda i, v: v + i, 0) == 10
-    assert switch(7, [lambda: 1, lambda: 2]) == 2 and switch(-1, [lambda: 1, lambda: 2]) == 1
+    assert switch(7, [lambda: 1, lambda: 2]) == 2
+    assert switch(-1, [lambda: 1, lambda: 2]) == 1
     assert switch(0, [lambda x: x], 4.0) == 4.0
     x = np.ones(3)
     assert checkpoint(np.sin)(x).sum() == np.sin(x).sum()
@@ -258,7 +264,9 @@ def test_trees_and_none():
 
     xs = {"u": (np.arange(3.0), np.ones((3, 2))), "n": None}
     c, ys = scan(step, State(1.0, (np.ones(2), None)), xs)
-    assert isinstance(c, State) and c.a == 4.0 and c.b[1] is None
+    assert isinstance(c, State)
+    assert c.a == 4.0
+    assert c.b[1] is None
     np.testing.assert_array_equal(c.b[0], [8, 8])
     np.testing.assert_array_equal(ys[0], [1, 1, 2])
     assert ys[1]["k"].shape == (3, 2)
@@ -292,15 +300,19 @@ def test_short_loops(n):
 
 def test_empty_arrays():
     c, ys = scan(lambda c, u: (c, u + c), np.zeros(0), np.zeros((3, 0)))
-    assert c.shape == (0,) and ys.shape == (3, 0)
+    assert c.shape == (0,)
+    assert ys.shape == (3, 0)
 
 
 def test_python_numbers_adapt():
     x32 = np.ones(3, np.float32)
     c, ys = scan(lambda c, u: (c + u, c), 0, x32)
-    assert c.dtype == np.float32 and ys.dtype == np.float32 and c == 3
+    assert c.dtype == np.float32
+    assert ys.dtype == np.float32
+    assert c == 3
     c, _ = scan(lambda c, u: (c + 1, None), 0.0, x32)
-    assert c.dtype == np.float64 and c == 3
+    assert c.dtype == np.float64
+    assert c == 3
     assert cond(True, lambda x: x, lambda x: 0.0, np.float32(2.0)).dtype == np.float32
     assert cond(True, lambda x: x, lambda x: 0, 2.5) == 2.5
     assert fori_loop(0, 3, lambda i, v: v + i, 0).dtype == np.int64
@@ -318,8 +330,8 @@ def test_large_carries_and_slices():
         same(f(Mine)(x), f(Jax)(x))
         g = lambda m: lambda x: m.np.sum(f(m)(x)[0]) + m.np.sum(f(m)(x)[1] ** 2)
         same(mlgrad.grad(g(Mine))(x), jax.grad(g(Jax))(x))
-    w = lambda m: lambda x: m.np.sum(
-        m.while_loop(lambda s: s[1] < 40, lambda s: (m.np.sin(s[0]) + x, s[1] + 1), (x, 0))[0]
+    w = lambda m: (
+        lambda x: m.np.sum(m.while_loop(lambda s: s[1] < 40, lambda s: (m.np.sin(s[0]) + x, s[1] + 1), (x, 0))[0])
     )
     same(mlgrad.grad(w(Mine))(x), jax.jacfwd(w(Jax))(x[:1501]), 1e-11)
 
@@ -383,7 +395,8 @@ def test_under_vmap():
     x, y = np.array([1.0, 3.0]), np.array([2.0, 0.5, 4.0])
     np.testing.assert_array_equal(two(x, y), np.where(x > y[:, None], x - y[:, None], x * y[:, None]))
     out = mlgrad.vmap(lambda x: scan(lambda c, u: (c + u, c * x), x, np.arange(3.0)), out_axes=(0, 1))(xs)
-    assert out[0].shape == (3,) and out[1].shape == (3, 3)
+    assert out[0].shape == (3,)
+    assert out[1].shape == (3, 3)
     np.testing.assert_array_equal(out[1][2], (xs + 1) * xs)
 
 
@@ -425,9 +438,15 @@ def test_raises_where_a_body_raises():
 def test_messages():
     with pytest.raises(TypeError, match=r"np\.where.*cond"):
         scan(lambda c, u: (c if u > 0 else -c, None), 1.0, np.ones(3))
-    with pytest.raises(TypeError, match=r"carry\['h'\]\[1\] goes into the body as float64\(2,\) and comes out as float64\(4,\)"):
-        scan(lambda c, u: ({"h": (c["h"][0], np.concatenate([c["h"][1]] * 2))}, None), {"h": (1.0, np.ones(2))}, np.ones(3))
-    with pytest.raises(TypeError, match="carry goes into the body as float32.*comes out as float64"):
+    with pytest.raises(
+        TypeError, match=r"carry\['h'\]\[1\] goes into the body as float64\(2,\) and comes out as float64\(4,\)"
+    ):
+        scan(
+            lambda c, u: ({"h": (c["h"][0], np.concatenate([c["h"][1]] * 2))}, None),
+            {"h": (1.0, np.ones(2))},
+            np.ones(3),
+        )
+    with pytest.raises(TypeError, match=r"carry goes into the body as float32.*comes out as float64"):
         scan(lambda c, u: (c + u, None), np.float32(1), np.ones(3))
     with pytest.raises(TypeError, match="structure"):
         scan(lambda c, u: ((c, c), None), 1.0, np.ones(3))
@@ -521,16 +540,21 @@ def test_one_plan_for_many_steps():
 
 
 def test_ctrl_c_stops_a_loop():
-    import os
-    import signal
-    import threading
-    import time
-
-    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        while_loop(lambda c: c >= 0.0, lambda c: c * 0.5 + 1, 1.0)
-    assert time.monotonic() - start < 10
+    # in a process of its own: one that is started in the background inherits an ignored SIGINT
+    code = """
+        import os, signal, threading
+        import mlgrad
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        try:
+            mlgrad.while_loop(lambda c: c >= 0.0, lambda c: c * 0.5 + 1, 1.0)
+        except KeyboardInterrupt:
+            print("stopped")
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "stopped\n", done.stderr
 
 
 def test_checkpoint_bounds_the_memory_of_a_scan():
@@ -566,19 +590,17 @@ def test_checkpoint_bounds_the_memory_of_a_scan():
 
 def test_checkpoint_keeps_only_its_inputs():
     x = np.linspace(0, 1, 200_000)
-    body = lambda c: np.sort(np.sin(c)[::-1]) * np.cumsum(c)
+    body = lambda c: np.sort(np.sin(c)[::-1]) * np.sin(np.cumsum(c))
 
     def chain(wrap):
         f = wrap(body)
-        return lambda x: np.sum(f(f(f(f(x)))))
+        return lambda x: np.sum(functools.reduce(lambda v, _: f(v), range(12), x))
 
-    peaks = []
+    peaks, grads = [], []
     for wrap in (lambda f: f, checkpoint):
-        g = mlgrad.jit(mlgrad.grad(chain(wrap)))
-        want = g(x)
         mlgrad._core.clear_cache()
         before = mlgrad._core.memory_stats(reset_peak=True)["in_use"]
-        got = g(x)
+        grads.append(mlgrad.grad(chain(wrap))(x))
         peaks.append(mlgrad._core.memory_stats()["peak"] - before)
-        np.testing.assert_array_equal(got, want)
-    assert peaks[1] < 0.7 * peaks[0], peaks
+    np.testing.assert_array_equal(grads[0], grads[1])
+    assert peaks[1] < 0.6 * peaks[0], peaks

@@ -19,17 +19,17 @@ def cond(pred: Any, true_fun: Function, false_fun: Function, *operands: Any) -> 
     """Return ``true_fun(*operands)`` where `pred` holds, else ``false_fun(*operands)``, decided when the program runs.
 
     A Python ``if`` looks at a value while the function is recorded. That is not possible inside `vmap`, `scan` and the
-    other bodies of control flow, and it makes `jit` record each branch on its own; there `cond` is the remedy. Both functions
-    are recorded; one of them is computed. Under `vmap` with a `pred` that differs from example to example both are
-    computed, and their results chosen as by ``np.where``.
+    other bodies of control flow, and it makes `jit` record each branch on its own; there `cond` is the remedy. Both
+    functions are recorded; one of them is computed. Under `vmap`, with a `pred` that differs between the examples, both
+    are computed, and their results chosen as by ``np.where``.
 
     Parameters
     ----------
     pred : bool or array of shape ()
         Converted to bool.
     true_fun, false_fun : callable
-        Take the operands and return results of the same structure, shapes and dtypes; a Python number adapts to the dtype
-        of the other branch. Arrays that they take from outside are inputs, with gradients.
+        Take the operands and return results of the same structure, shapes and dtypes; a Python number adapts to the
+        dtype of the other branch. Arrays that they take from outside are inputs, with gradients.
     *operands
         Trees of arrays and numbers. Leaves that are neither reach the functions as they are.
 
@@ -96,15 +96,15 @@ def scan(
 ) -> tuple[Any, Any]:
     """Run ``carry, y = f(carry, x)`` over the slices `x` of `xs` along their first axis.
 
-    The body `f` is recorded once, whatever the number of steps, and runs without Python. In the reverse walk the carry of each
-    step is kept, and what lies within a step is computed again; `checkpoint` bounds the memory further
-    (see docs/control_flow.md).
+    The body `f` is recorded once, whatever the number of steps, and runs without Python. In the reverse walk the carry
+    of each step is kept, and what lies within a step is computed again; `checkpoint` bounds the memory further (see
+    docs/control_flow.md).
 
     Parameters
     ----------
     f : callable
-        Takes the carry and a slice of `xs`, and returns a pair: the next carry, of the same structure, shapes and dtypes, and a
-        tree of results (or None). Arrays that it takes from outside are inputs, with gradients.
+        Takes the carry and a slice of `xs`, and returns a pair: the next carry, of the same structure, shapes and
+        dtypes, and a tree of results (or None). Arrays that it takes from outside are inputs, with gradients.
     init : tree of arrays and numbers
         The first carry. A Python number takes the dtype that the body gives it.
     xs : tree of arrays, optional
@@ -194,8 +194,8 @@ def fori_loop(lower: Any, upper: Any, body_fun: Function, init_val: Any) -> Any:
 def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
     """Return the last of ``val = body_fun(val)``, run as long as ``cond_fun(val)`` holds.
 
-    The reverse walk keeps the values of all steps on a stack that grows as the loop runs; second derivatives work as well.
-    Under `vmap` the loop runs until it is done for all examples, and those that are done keep their values.
+    The reverse walk keeps the values of all steps on a stack that grows as the loop runs. Second derivatives work too.
+    Under `vmap` the loop runs until all examples are done; those that are done earlier keep their values.
 
     Parameters
     ----------
@@ -236,7 +236,9 @@ def _length(length: Any) -> int | None:
     try:
         n = operator.index(length)
     except TypeError:
-        raise TypeError(f"scan: length must be an int, got {length!r}; a loop of unknown length is a while_loop") from None
+        raise TypeError(
+            f"scan: length must be an int, got {length!r}; a loop of unknown length is a while_loop"
+        ) from None
     if n < 0:
         raise ValueError(f"scan: length must not be negative, got {n}")
     return n
@@ -273,8 +275,8 @@ def checkpoint(f: Function) -> Function:
     Parameters
     ----------
     f : callable
-        Any function of trees. Arrays among its arguments are abstract inside: a Python ``if`` on their values raises (use
-        `cond` or ``np.where``). Everything else reaches it unchanged.
+        Any function of trees. Arrays among its arguments are abstract inside: a Python ``if`` on their values raises
+        (use `cond` or ``np.where``). Everything else reaches it unchanged.
 
     Returns
     -------

@@ -14,7 +14,9 @@ __all__ = [
     "TreeDef",
     "__version__",
     "array",
+    "attach",
     "available_isas",
+    "begin_call",
     "build_profile",
     "cache_stats",
     "call_ufunc",
@@ -23,6 +25,7 @@ __all__ = [
     "full",
     "functions",
     "grad",
+    "is_unwritten",
     "isa",
     "jit",
     "jvp",
@@ -42,6 +45,7 @@ __all__ = [
     "tree_map",
     "tree_register",
     "tree_unflatten",
+    "untraced",
     "value_and_grad",
     "vjp",
     "vmap",
@@ -228,7 +232,19 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]: ...
 def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]: ...
 def traced(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
+def untraced(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
 def lift(tree: Any) -> Any: ...
+def attach(
+    outs: Any,
+    args: Any,
+    vjp: Callable[[Any, Any, Any], Any] | None = None,
+    jvp: Callable[[Any, Any, Any], Any] | None = None,
+    *,
+    name: str | None = None,
+    since: int | None = None,
+) -> Any: ...
+def begin_call(args: tuple[Any, ...]) -> tuple[int, tuple[Any, ...]] | None: ...
+def is_unwritten(x: Any) -> bool: ...
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]: ...
 def jit(
     f: Callable[..., Any],
@@ -237,9 +253,7 @@ def jit(
     check: bool = False,
 ) -> Any: ...
 def stop_gradient(x: Any) -> Any: ...
-def switch(
-    what: str, index: Any, branches: Sequence[Callable[..., Any]], operands: tuple[Any, ...]
-) -> Any: ...
+def switch(what: str, index: Any, branches: Sequence[Callable[..., Any]], operands: tuple[Any, ...]) -> Any: ...
 def checkpointed(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 def scan(
     what: str, f: Callable[..., Any], init: Any, xs: Any, length: int | None, reverse: bool

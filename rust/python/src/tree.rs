@@ -36,7 +36,7 @@ struct Registered {
 
 static REGISTRY: RwLock<Option<FxHashMap<usize, Registered>>> = RwLock::new(None);
 
-fn registered(class: &Bound<'_, PyType>) -> Option<(Py<PyAny>, Py<PyAny>)> {
+pub fn registered(class: &Bound<'_, PyType>) -> Option<(Py<PyAny>, Py<PyAny>)> {
     let table = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
     let r = table.as_ref()?.get(&(class.as_ptr() as usize))?;
     Some((r.flatten.clone_ref(class.py()), r.unflatten.clone_ref(class.py())))
@@ -154,7 +154,7 @@ impl Tree {
         self.parts().map_or(matches!(self, Tree::Leaf) as usize, |p| p.iter().map(Tree::leaf_count).sum())
     }
 
-    fn parts(&self) -> Option<&[Tree]> {
+    pub fn parts(&self) -> Option<&[Tree]> {
         match self {
             Tree::Leaf | Tree::None => None,
             Tree::Tuple(p) | Tree::List(p) | Tree::Dict(_, p) | Tree::Named(_, p) => Some(p),
@@ -185,29 +185,6 @@ impl Tree {
             }
         }
         Ok(true)
-    }
-
-    /// Where each leaf is, as it would be written behind the tree: `['w'][0]`.
-    pub fn paths(&self, py: Python<'_>) -> Vec<String> {
-        let below = |heads: &mut dyn Iterator<Item = String>, parts: &[Tree]| -> Vec<String> {
-            heads.zip(parts).flat_map(|(h, t)| t.paths(py).into_iter().map(move |p| format!("{h}{p}"))).collect()
-        };
-        let numbers = |n: usize| (0..n).map(|i| format!("[{i}]"));
-        match self {
-            Tree::Leaf => vec![String::new()],
-            Tree::None => Vec::new(),
-            Tree::Tuple(p) | Tree::List(p) | Tree::Custom(_, _, p) => below(&mut numbers(p.len()), p),
-            Tree::Dict(k, p) => {
-                let name = |k: &Py<PyAny>| k.bind(py).repr().map_or_else(|_| "?".into(), |r| r.to_string());
-                below(&mut k.iter().map(|k| format!("[{}]", name(k))), p)
-            }
-            Tree::Named(c, p) => {
-                let names: Vec<String> =
-                    c.bind(py).getattr(intern!(py, "_fields")).and_then(|f| f.extract()).unwrap_or_default();
-                below(&mut (0..p.len()).map(|i| names.get(i).map_or(format!("[{i}]"), |n| format!(".{n}"))), p)
-            }
-            Tree::Dataclass(_, names, p) => below(&mut names.iter().map(|n| format!(".{}", n.bind(py))), p),
-        }
     }
 
     pub fn clone_ref(&self, py: Python<'_>) -> Tree {

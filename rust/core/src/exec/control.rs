@@ -45,7 +45,8 @@ pub fn nanoseconds(c: &Control, plans: &[Arc<Plan>]) -> usize {
     match c {
         Control::Branch(_) => plans.iter().map(each).max().unwrap_or(0),
         Control::For(f) => plans.iter().map(each).sum::<usize>().saturating_mul(f.length),
-        Control::While(_) => plans.iter().map(each).sum::<usize>().saturating_mul(GUESS),
+        // nobody knows how long: long enough to let others run meanwhile
+        Control::While(_) => plans.iter().map(each).sum::<usize>().saturating_mul(GUESS).max(25_000),
     }
 }
 

@@ -89,6 +89,7 @@ impl Call {
             | Op::Cast(_)
             | Op::Movement(_)
             | Op::Reduce(_)
+            | Op::Custom(_)
             | Op::Project(_) => 20 + out,
         }
     }
@@ -163,6 +164,7 @@ impl Call {
             | Op::Movement(_)
             | Op::Windowed(Windowed::Slice(_))
             | Op::Reduce(_)
+            | Op::Custom(_)
             | Op::Project(_) => Err(Error::Internal(format!("{} is no call", self.op.name()))),
         }
     }

@@ -26,7 +26,8 @@ pub fn elementwise(op: &Op, from: DType, to: DType) -> Result<Kernel> {
         | Op::Linalg(_)
         | Op::Project(_)
         | Op::Factor(_)
-        | Op::Control(_) => return Err(Error::Internal(format!("{} is not elementwise", op.name()))),
+        | Op::Control(_)
+        | Op::Custom(_) => return Err(Error::Internal(format!("{} is not elementwise", op.name()))),
     };
     found.ok_or_else(|| {
         Error::Type(format!(
@@ -65,7 +66,7 @@ pub fn cost(op: &Op) -> u32 {
         Op::Cast(_) | Op::Select(_) => 1,
         Op::Leaf(_) | Op::Movement(_) | Op::Windowed(_) => 2,
         Op::Reduce(_) | Op::ArgReduce(_) | Op::Gather(_) | Op::Scan(_) => 5,
-        Op::Project(_) => 0,
+        Op::Project(_) | Op::Custom(_) => 0,
         Op::MatMul(_) | Op::Sort(_) | Op::Linalg(_) | Op::Factor(_) | Op::Control(_) => 100,
     }
 }

@@ -121,6 +121,7 @@ impl Builder {
             | Op::Linalg(_)
             | Op::Project(_)
             | Op::Factor(_)
+            | Op::Custom(_)
             | Op::Control(_) => Err(n),
         }
     }

@@ -2,20 +2,24 @@
 
 mod callable;
 mod control;
+mod custom;
 mod grad;
 mod jvp;
 mod linearize;
 mod recorded;
+mod scope;
 mod session;
 mod stop;
 mod traced;
 mod vjp;
 mod vmap;
+mod walks;
 
 use pyo3::prelude::*;
 
 pub use callable::{Held, bind, check_callable, describe};
 pub use session::{Session, copy_any, fresh, wrap_argument};
+pub use walks::vjp as reverse_walk;
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     grad::register(m)?;
@@ -25,5 +29,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     linearize::register(m)?;
     stop::register(m)?;
     traced::register(m)?;
-    vmap::register(m)
+    vmap::register(m)?;
+    custom::register(m)
 }

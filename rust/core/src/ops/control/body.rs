@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -23,8 +23,8 @@ struct Inner {
     params: Vec<Meta>,
     outputs: Vec<Meta>,
     derived: Mutex<FxHashMap<Vec<u64>, Arc<Derived>>>,
-    /// By which outputs are wanted.
-    plans: Mutex<Vec<(Mask, Arc<Plan>)>>,
+    /// By which outputs are wanted; the cache of plans and the calls in other plans own them.
+    plans: Mutex<Vec<(Mask, Weak<Plan>)>>,
 }
 
 /// A body that a walk has made of another one.
@@ -161,16 +161,41 @@ impl Body {
 
     /// The plan that computes the wanted outputs.
     pub fn plan(&self, wanted: &[bool]) -> Result<Arc<Plan>> {
-        if let Some((_, plan)) = locked(&self.0.plans).iter().find(|(m, _)| m == wanted) {
-            return Ok(plan.clone());
+        let known = locked(&self.0.plans).iter().find(|(m, _)| m == wanted).and_then(|(_, plan)| plan.upgrade());
+        if let Some(plan) = known {
+            return Ok(plan);
         }
-        let mut program = self.0.program.clone();
+        let mut program = by_value(self.0.program.clone());
         let mut keep = wanted.iter();
         program.outputs.retain(|_| keep.next() == Some(&true));
         let plan = plan::plan_for(program)?;
-        locked(&self.0.plans).push((wanted.to_vec(), plan.clone()));
+        let mut plans = locked(&self.0.plans);
+        plans.retain(|(m, _)| m != wanted);
+        plans.push((wanted.to_vec(), Arc::downgrade(&plan)));
         Ok(plan)
     }
+}
+
+/// Results of custom operations as what they are by value: a plan knows nothing of their rules.
+fn by_value(mut p: Program) -> Program {
+    for i in 0..p.nodes.len() {
+        if let Op::Project(Project(k)) = p.nodes[i].op {
+            let tuple = &p.nodes[p.nodes[i].inputs[0] as usize];
+            if let Op::Custom(_) = tuple.op {
+                let value = tuple.inputs[k as usize];
+                p.nodes[i].op = Op::Leaf(Leaf::Alias);
+                p.nodes[i].inputs = [value].into_iter().collect();
+            }
+        }
+    }
+    for n in &mut p.nodes {
+        if let Op::Custom(_) = n.op {
+            // nobody reads it any more
+            n.op = Op::Leaf(Leaf::Literal(0));
+            n.inputs.clear();
+        }
+    }
+    p
 }
 
 /// A program cut out of a tape.
@@ -251,7 +276,7 @@ pub fn stays_inside(op: &Op) -> bool {
         | Op::Scan(_)
         | Op::Sort(_) => false,
         // as one with what it is a result of
-        Op::Project(_) | Op::Control(_) => true,
+        Op::Project(_) | Op::Control(_) | Op::Custom(_) => true,
     }
 }
 

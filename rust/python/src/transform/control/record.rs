@@ -160,6 +160,9 @@ pub struct Stepped {
     pub extra: Slots,
 }
 
+/// The user's body: from a carry and the leaves of a slice to the next carry and whatever else.
+type OneStep<'a> = dyn Fn(Bound<'_, PyAny>, Vec<Py<PyAny>>) -> PyResult<(Py<PyAny>, Py<PyAny>)> + 'a;
+
 /// Records `step(carry, x)`, which gives the next carry and whatever else, until the carry comes out as it went in: a Python
 /// number that the loop starts from takes the dtype that it gets.
 pub fn step(
@@ -168,7 +171,7 @@ pub fn step(
     what: &str,
     carry: &mut Slots,
     xs: &[Slot],
-    step: &dyn Fn(Bound<'_, PyAny>, Vec<Py<PyAny>>) -> PyResult<(Py<PyAny>, Py<PyAny>)>,
+    step: &OneStep<'_>,
 ) -> PyResult<Stepped> {
     loop {
         let mut recording = Recording::open(session, false)?;
