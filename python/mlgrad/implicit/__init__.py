@@ -5,6 +5,7 @@
   by any solver, which is never differentiated. `custom_root` and `custom_fixed_point` decorate solvers.
 - `kkt`: constrained minima with their multipliers.
 - `linear_solve`: linear systems, by factorisation or by products.
+- `odeint`: ordinary differential equations.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from mlgrad.implicit.fixed_point import custom_fixed_point, fixed_point
 from mlgrad.implicit.function import implicit_function
 from mlgrad.implicit.kkt import KKT, kkt
 from mlgrad.implicit.linear_solve import Linear, linear_solve
+from mlgrad.implicit.odeint import odeint
 from mlgrad.implicit.report import Report
 from mlgrad.implicit.root import custom_root, root
 
@@ -32,5 +34,6 @@ __all__ = [
     "implicit_function",
     "kkt",
     "linear_solve",
+    "odeint",
     "root",
 ]

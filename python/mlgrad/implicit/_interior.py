@@ -65,10 +65,12 @@ def interior_point(
         limit = np.min(np.minimum(np.where(ds < 0, -reach * s / np.where(ds < 0, ds, -1.0), 1.0), 1.0))
         limit = np.minimum(limit, np.min(np.where(dmu < 0, -reach * mu / np.where(dmu < 0, dmu, -1.0), 1.0)))
         before = size(v, s, lam, mu, target)
+        # what rounding leaves of the conditions need not get smaller
+        slack = 1e-11 * (1.0 + largest(np.concatenate([v, lam, mu])))
 
         def too_long(alpha: Any) -> Any:
             new = size(v + alpha * dv, s + alpha * ds, lam + alpha * dlam, mu + alpha * dmu, target)
-            return ~(new <= (1 - 1e-4 * alpha) * before) & (alpha > 1e-3)
+            return ~(new <= (1 - 1e-4 * alpha) * before + slack) & (alpha > 1e-3)
 
         alpha = while_loop(too_long, lambda alpha: 0.5 * alpha, limit)
         v, s, lam, mu = v + alpha * dv, s + alpha * ds, lam + alpha * dlam, mu + alpha * dmu

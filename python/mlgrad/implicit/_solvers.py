@@ -37,10 +37,13 @@ def newton(name: str, F: Function, v: Any, steps: Steps, how: Linear) -> Any:
     if n == 0:
         return v
     dense = how.chosen(n, False) == "dense"
+    floor = float(np.finfo(v.dtype).eps)
 
     def direction(v: Any, r: Any) -> Any:
         if dense:
-            return -np.linalg.solve(jacfwd(F)(v), r)
+            # the shift keeps a singular matrix from raising: the step is then too long, and shortened
+            f_y = jacfwd(F)(v)
+            return -np.linalg.solve(f_y + floor * (largest(f_y) + floor) * np.eye(n, dtype=v.dtype), r)
         products = how.maxiter or 10 * n
         return -_krylov.gmres(lambda p: jvp(F, (v,), (p,))[1], r, min(how.tol, 1e-3), products, how.restart)[0]
 
