@@ -17,6 +17,9 @@ pub trait Tuple {
         String::new()
     }
 
+    /// The shapes and dtypes of the results.
+    fn results(&self, inputs: &[(Shape, DType)]) -> Result<Vec<(Shape, DType)>>;
+
     /// The cotangents of the inputs, given those of the results (at least one is not `None`). Structural zeros have been
     /// applied.
     fn vjp_all(&self, r: &mut Reverse<'_>, node: NodeId, cotangents: &[Option<NodeId>]) -> Result<Cotangents>;
@@ -63,18 +66,18 @@ impl Primitive for Project {
 }
 
 impl Tape {
-    /// An operation with several results, of these shapes and dtypes: its node, and those of the results.
-    pub fn push_tuple(
-        &mut self,
-        op: Op,
-        inputs: &[NodeId],
-        results: &[(Shape, DType)],
-    ) -> Result<(NodeId, Vec<NodeId>)> {
+    /// An operation with several results: its node, and those of the results.
+    pub fn push_tuple(&mut self, op: Op, inputs: &[NodeId]) -> Result<(NodeId, Vec<NodeId>)> {
+        let Some(rules) = op.tuple() else {
+            return Err(Error::Internal(format!("{} has one result", op.name())));
+        };
+        let given: Vec<(Shape, DType)> = inputs.iter().map(|&x| (self.shape(x).clone(), self.dtype(x))).collect();
+        let results = rules.results(&given)?;
         let start = self.len();
         let node = self.push(op, inputs, Shape::new(), DType::Bool)?;
         let mut projects = Vec::with_capacity(results.len());
-        for (k, (shape, dtype)) in results.iter().enumerate() {
-            match self.push(Op::Project(Project(k as u32)), &[node], shape.clone(), *dtype) {
+        for (k, (shape, dtype)) in results.into_iter().enumerate() {
+            match self.push(Op::Project(Project(k as u32)), &[node], shape, dtype) {
                 Ok(p) => projects.push(p),
                 Err(e) => {
                     self.truncate(start);
@@ -93,9 +96,7 @@ impl Tape {
         if op.tuple().is_none() {
             return Ok([self.push(op, inputs, shape, dtype)?].into_iter().collect());
         }
-        let results: Vec<(Shape, DType)> =
-            self.results(node).iter().map(|&p| (self.shape(p).clone(), self.dtype(p))).collect();
-        let (tuple, results) = self.push_tuple(op, inputs, &results)?;
+        let (tuple, results) = self.push_tuple(op, inputs)?;
         Ok([tuple].into_iter().chain(results).collect())
     }
 

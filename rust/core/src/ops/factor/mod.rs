@@ -21,21 +21,6 @@ pub enum Factor {
     Qr,
 }
 
-impl Factor {
-    /// The shapes of the results for matrices of shape `a`.
-    fn shapes(&self, a: &[usize]) -> Vec<Shape> {
-        let (batch, m, n) = (&a[..a.len() - 2], a[a.len() - 2], a[a.len() - 1]);
-        let s = m.min(n);
-        let with = |tail: &[usize]| batch.iter().chain(tail).copied().collect();
-        match self {
-            Factor::Slogdet => vec![with(&[]), with(&[])],
-            Factor::Eigh => vec![with(&[n]), with(&[n, n])],
-            Factor::Svd => vec![with(&[m, s]), with(&[s]), with(&[s, n])],
-            Factor::Qr => vec![with(&[m, s]), with(&[s, n])],
-        }
-    }
-}
-
 impl Tuple for Factor {
     fn name(&self) -> &'static str {
         match self {
@@ -44,6 +29,19 @@ impl Tuple for Factor {
             Factor::Svd => "svd",
             Factor::Qr => "qr",
         }
+    }
+
+    fn results(&self, inputs: &[(Shape, DType)]) -> Result<Vec<(Shape, DType)>> {
+        let (a, dtype) = &inputs[0];
+        let (batch, m, n) = (&a[..a.len() - 2], a[a.len() - 2], a[a.len() - 1]);
+        let s = m.min(n);
+        let with = |tail: &[usize]| (batch.iter().chain(tail).copied().collect(), *dtype);
+        Ok(match self {
+            Factor::Slogdet => vec![with(&[]), with(&[])],
+            Factor::Eigh => vec![with(&[n]), with(&[n, n])],
+            Factor::Svd => vec![with(&[m, s]), with(&[s]), with(&[s, n])],
+            Factor::Qr => vec![with(&[m, s]), with(&[s, n])],
+        })
     }
 
     fn vjp_all(&self, r: &mut Reverse<'_>, node: NodeId, cotangents: &[Option<NodeId>]) -> Result<Cotangents> {
@@ -114,8 +112,7 @@ impl Tape {
             }
             Factor::Svd | Factor::Qr => {}
         }
-        let results: Vec<(Shape, DType)> = op.shapes(&s).into_iter().map(|s| (s, dtype)).collect();
-        Ok(self.push_tuple(op.into(), &[a], &results)?.1)
+        Ok(self.push_tuple(op.into(), &[a])?.1)
     }
 
     /// xᵀ y of matrices.
