@@ -2,8 +2,8 @@
 
     python benches/derivatives.py [--quick] [--rows TEXT,...]
 
-Everything is jitted on both sides, in float64, and gives equal results before it is timed. The implicit gradient by hand in
-JAX solves the normal equations and differentiates them as a textbook does; mlgrad is given the loss alone.
+Everything is jitted on both sides, in float64, and gives equal results before it is timed. The implicit gradient by
+hand in JAX solves the normal equations and differentiates them as a textbook does; mlgrad is given the loss alone.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def jacobian_of_network(rng):
 
 
 def ridge(rng):
-    """The gradient of a validation loss by the strength of the penalty, for 50 strengths."""
+    """Make the gradient of a validation loss by the strength of the penalty, for 50 strengths."""
     import jax
 
     import mlgrad

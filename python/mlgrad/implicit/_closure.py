@@ -30,7 +30,7 @@ class Closed:
         arguments = tuple(given[k] for k in at)
         self.value, captured, replay = _core.record(on_leaves, y, *arguments)
         self.leaves = (*arguments, *captured)
-        self.call: Function = replay if captured else on_leaves
+        self.call: Function = on_leaves if replay is None else replay
 
     def __call__(self, y: Any, *leaves: Any) -> Any:
         return self.call(y, *leaves)

@@ -1,4 +1,4 @@
-"""A primal-dual interior-point method for small dense problems; Nocedal and Wright, "Numerical Optimization", 19.1-19.3."""
+"""A primal-dual interior-point method for dense problems; Nocedal and Wright, "Numerical Optimization", 19.1-19.3."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def interior_point(
     """
     n = v.shape[0]
     dtype = v.dtype
-    
 
     def slope(v: Any, lam: Any, mu: Any) -> Any:
         return grad(lambda v: f(v) + np.sum(lam * g(v)) + np.sum(mu * h(v)))(v)
@@ -87,8 +86,8 @@ def interior_point(
         done,
         worst(residuals(v, s, lam, mu)),
         lambda r: (
-            f"{name}: the interior-point method stopped at a residual of {r:.3g}; the problem may be infeasible, unbounded or "
-            "not convex: start nearer to the solution, raise maxiter, or give another solver"
+            f"{name}: the interior-point method stopped at a residual of {r:.3g}; the problem may be infeasible, "
+            "unbounded or not convex: start nearer to the solution, raise maxiter, or give another solver"
         ),
     )
     return v * factor, lam, mu, s

@@ -1,4 +1,4 @@
-"""Loops of solvers: recorded once where possible, in Python where a function branches on values that are at hand."""
+"""Loops of solvers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,3 @@ def while_loop(going: Function, step: Function, carry: Any) -> Any:
     while bool(going(carry)):
         carry = step(carry)
     return carry
-
-
-def scan(f, carry, xs):
-    import numpy as np
-    ys=[]
-    for x in xs:
-        carry, y = f(carry, x); ys.append(y)
-    return carry, np.stack(ys)

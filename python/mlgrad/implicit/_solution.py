@@ -13,7 +13,7 @@ from mlgrad._vectors import ravel, shape_of
 from mlgrad.implicit._closure import Closed, attached
 from mlgrad.implicit.errors import stopped
 from mlgrad.implicit.linear_solve import Linear, solve_products
-from mlgrad.implicit.report import Report, make_report
+from mlgrad.implicit.report import make_report
 
 
 def on_vectors(name: str, F: Function, unravel: Function, n: int) -> Function:
@@ -31,8 +31,8 @@ def on_vectors(name: str, F: Function, unravel: Function, n: int) -> Function:
 class Solution:
     """A point y with F(y, *args) = 0: with the rules of its derivatives, and its report.
 
-    ``F_y dy + F_args dargs = 0``, so that ``dy = -inv(F_y) F_args dargs``, and transposed for the reverse walk. Both are
-    written in terms of y itself, which is what makes derivatives of every order right.
+    ``F_y dy + F_args dargs = 0``, so that ``dy = -inv(F_y) F_args dargs``, and transposed for the reverse walk. Both
+    are written in terms of y itself, which is what makes derivatives of every order right.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Solution:
 
     @property
     def tree(self) -> Any:
-        """The solution in the structure of y."""
+        """Return the solution in the structure of y."""
         return self.unravel(self.vector)
 
     def forward(self, leaves: Any, v: Any, tangents: Any) -> Any:
@@ -58,7 +58,7 @@ class Solution:
         return vjp(lambda *a: self.F(v, *a), *leaves)[1](-w)
 
     def solve(self, v: Any, leaves: Any, b: Any, transposed: bool) -> Any:
-        """F_y⁻¹ b at v, or the same with F_y transposed."""
+        """Return F_y⁻¹ b at v, or the same with F_y transposed."""
         if self.how.chosen(self.n, self.symmetric) == "dense":
             f_y = jacfwd(lambda u: self.F(u, *leaves))(v)
             return np.linalg.solve(f_y.T if transposed else f_y, b)
@@ -71,7 +71,7 @@ class Solution:
         return solve_products(product, b, (v, *leaves), self.how, self.symmetric)
 
     def report_parts(self) -> tuple[Any, ...]:
-        """What `make_report` wants, as Arrays."""
+        """Return what `make_report` wants, as Arrays."""
         v, leaves = stopped(self.vector), stopped(self.F.leaves)
 
         def matrices(v: Any) -> tuple[Any, Any]:
@@ -108,13 +108,7 @@ def reported(run: Function, report: bool) -> Any:
     if not report:
         return _core.traced(run)
 
-    def with_arguments_traced() -> Any:
-        return run()
-
-    y, parts = _core.traced(with_arguments_traced)
+    y, parts = _core.traced(run)
     if any(isinstance(p, _core.Array) for p in parts):
         raise TypeError("report=True gives values: call it outside grad, jit, vmap and the like")
     return y, make_report(*parts)
-
-
-__all__ = ["Report", "Solution", "on_vectors", "reported", "solution"]

@@ -1,4 +1,4 @@
-"""The solvers that come with mlgrad.implicit: on vectors, as loops that run without Python, and never differentiated."""
+"""The solvers of mlgrad.implicit: on vectors, as loops that run without Python, and never differentiated."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def newton(name: str, F: Function, v: Any, steps: Steps, how: Linear) -> Any:
         state = np.where(last & (_krylov.norm(new) < np.inf), 1, np.where(scale > 1e-9, 0, 2))
         return v + scale * d, new, count + 1, state
 
-    v, r, count, state = while_loop(going, step, (v, F(v), 0, 0))
+    v, r, _, state = while_loop(going, step, (v, F(v), 0, 0))
     return v * require(
         state == 1,
         largest(r),
         lambda size: (
-            f"{name}: Newton's method did not converge: the largest element of F is {size:.3g} where it stopped; start nearer "
-            "to the solution, raise maxiter or tol, or give another solver"
+            f"{name}: Newton's method did not converge: the largest element of F is {size:.3g} where it stopped; start "
+            "nearer to the solution, raise maxiter or tol, or give another solver"
         ),
     )
 
@@ -90,13 +90,13 @@ def iterate(name: str, T: Function, v: Any, steps: Steps) -> Any:
         v, new, count = carry
         return ~steps.small(new - v, v) & (count < steps.maxiter)
 
-    v, new, count = while_loop(going, lambda c: (c[1], T(c[1]), c[2] + 1), (v, T(v), 0))
+    v, new, _ = while_loop(going, lambda c: (c[1], T(c[1]), c[2] + 1), (v, T(v), 0))
     return new * require(
         steps.small(new - v, v),
         largest(new - v),
         lambda size: (
-            f"{name}: {steps.maxiter} iterations did not bring T(y) - y below {size:.3g}; T must be a contraction near the "
-            "solution (mlgrad.implicit.root with T(y) - y does without), or maxiter or tol raised"
+            f"{name}: {steps.maxiter} iterations did not bring T(y) - y below {size:.3g}; T must be a contraction near "
+            "the solution (mlgrad.implicit.root with T(y) - y does without), or maxiter or tol raised"
         ),
     )
 
@@ -112,8 +112,8 @@ def descend(name: str, f: Function, v: Any, steps: Steps, how: Linear) -> Any:
         state == 1,
         largest(grad(f)(v)),
         lambda size: (
-            f"{name}: Newton's method did not find a minimum: the largest element of the gradient is {size:.3g} where it "
-            "stopped; start nearer to the minimum, raise maxiter or tol, or give another solver"
+            f"{name}: Newton's method did not find a minimum: the largest element of the gradient is {size:.3g} where "
+            "it stopped; start nearer to the minimum, raise maxiter or tol, or give another solver"
         ),
     )
 

@@ -39,9 +39,9 @@ def argmin(
     *args
         Further arguments of `f`: arrays, numbers, trees.
     solver : callable, optional
-        ``solver(f, y0)`` with ``f(y)`` in NumPy values: any black box, such as `mlgrad.optimize.minimize`. It returns y, or
-        a result of `scipy.optimize`. By default a damped Newton method, with truncated conjugate gradients above 200
-        unknowns.
+        ``solver(f, y0)`` with ``f(y)`` in NumPy values: any black box, such as `mlgrad.optimize.minimize`. It returns
+        y, or a result of `scipy.optimize`. By default a damped Newton method, with truncated conjugate gradients above
+        200 unknowns.
     tol : float, optional
         Newton's method stops after a step of at most ``tol * (1 + max(abs(y)))``. By default 1000 times the precision.
     maxiter : int

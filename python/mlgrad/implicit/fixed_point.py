@@ -124,7 +124,7 @@ def custom_fixed_point(T: Function, *, linear: Linear | None = None) -> Callable
     ...         y = math.cos(x * y)
     ...     return y
     >>> round(float(mlgrad.grad(solve, 1)(0.5, 0.8)), 6)
-    -0.321826
+    -0.324205
     """
     how = linear or Linear()
 

@@ -37,8 +37,8 @@ class KKT(NamedTuple):
     active : array of bool
         Which inequality constraints hold with equality.
     weakly_active : array of bool
-        Which of them hold with equality although their multiplier is 0. Where there are any, the minimum has a kink: the
-        derivatives are those of the problem in which they count as `active` says.
+        Which of them hold with equality although their multiplier is 0. Where there are any, the minimum has a kink:
+        the derivatives are those of the problem in which they count as `active` says.
     """
 
     y: Any
@@ -134,8 +134,8 @@ def kkt(
     weak = known((found[0] if report else found).weakly_active)
     if weak is not None and np.any(weak):
         warnings.warn(
-            f"kkt: the inequality constraints {np.flatnonzero(weak).tolist()} are weakly active (they hold with equality, with "
-            "multiplier 0): the solution has a kink here, and its derivatives hold on one side only",
+            f"kkt: the inequality constraints {np.flatnonzero(weak).tolist()} are weakly active (they hold with "
+            "equality, with multiplier 0): the solution has a kink here, and its derivatives hold on one side only",
             stacklevel=2,
         )
     return found
@@ -160,8 +160,8 @@ class _Problem:
             v, lam, mu = self._by_black_box(solver, start, y0, p, q, args)
             slack = -h(v, *fixed)
         elif q:
-            at = lambda c: lambda v: c(v, *fixed)
-            v, lam, mu, slack = interior_point("kkt", at(f), at(g), at(h), start, p, q, steps.maxiter)
+            fs, gs, hs = (_fixed(c, fixed) for c in (f, g, h))
+            v, lam, mu, slack = interior_point("kkt", fs, gs, hs, start, p, q, steps.maxiter)
         else:
             v, lam, mu, slack = start, np.zeros(p, start.dtype), np.zeros(0, start.dtype), np.zeros(0, start.dtype)
         active, weak = mu > slack, (mu < WEAK) & (np.abs(slack) < WEAK)
@@ -191,8 +191,8 @@ class _Problem:
             worst <= WEAK,
             worst,
             lambda r: (
-                f"kkt: the active constraints were not identified: a constraint or a multiplier is violated by {r:.3g}; start "
-                "nearer to the solution, or give another solver"
+                f"kkt: the active constraints were not identified: a constraint or a multiplier is violated by "
+                f"{r:.3g}; start nearer to the solution, or give another solver"
             ),
         )
 
@@ -209,8 +209,12 @@ class _Problem:
         return call_solver("kkt", solve, empty, (y0, *args))
 
 
+def _fixed(c: Function, args: tuple[Any, ...]) -> Function:
+    return lambda v: c(v, *args)
+
+
 def _multipliers(problem: _Problem, v: Any, unravel: Function, args: tuple[Any, ...], p: int, q: int) -> Any:
-    """The multipliers at a minimum by least squares, with NumPy values."""
+    """Return the multipliers at a minimum by least squares, with NumPy values."""
     g, h = (problem._vector_valued(c, unravel) for c in problem.given)
     slope = grad(lambda v: problem.f(unravel(v), *args))(v)
     active = np.asarray(h(v, *args)) > -WEAK if q else np.zeros(0, bool)
