@@ -7,9 +7,10 @@ hand in JAX solves the normal equations and differentiates them as a textbook do
 """
 
 import argparse
-import os
 
 import numpy as np
+
+import environment
 
 RATE = 1.4e-8  # JAX's default tolerance
 
@@ -168,5 +169,5 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rows", default="", help="only rows whose name contains one of these texts")
     options = parser.parse_args()
-    os.environ |= {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}
+    environment.prepare()
     run(options.quick, options.rows)
