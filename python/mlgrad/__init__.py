@@ -6,8 +6,9 @@
 array([ 0.        ,  1.08060461, -2.61457448])
 
 Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
-`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, and `Tape`. Modules: `mlgrad.numpy`, `mlgrad.scipy.special`,
-`mlgrad.nn`, `mlgrad.tree`, `mlgrad.testing`; they are imported when they are first used.
+`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, `custom_vjp`, `custom_jvp`, and `Tape`. Modules: `mlgrad.numpy`,
+`mlgrad.scipy.special`, `mlgrad.nn`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy), `mlgrad.tree`,
+`mlgrad.testing`, `mlgrad.plot`; they are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlgrad import _core, _rare
 from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
+from mlgrad._custom import custom_jvp, custom_vjp
 from mlgrad._jacobian import elementwise_grad, hessian, hvp, jacfwd, jacobian, jacrev
 from mlgrad._partial import (
     curl,
@@ -32,13 +34,15 @@ from mlgrad._partial import (
 from mlgrad._transforms import grad, jit, jvp, linearize, stop_gradient, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
-    from mlgrad import nn, numpy, scipy, testing, tree
+    from mlgrad import implicit, nn, numpy, optimize, plot, scipy, testing, tree
 
 __all__ = [
     "Array",
     "PerformanceWarning",
     "Tape",
     "curl",
+    "custom_jvp",
+    "custom_vjp",
     "directional_derivative",
     "divergence",
     "elementwise_grad",
@@ -46,6 +50,7 @@ __all__ = [
     "gradient",
     "hessian",
     "hvp",
+    "implicit",
     "jacfwd",
     "jacobian",
     "jacrev",
@@ -57,7 +62,9 @@ __all__ = [
     "nn",
     "num_threads",
     "numpy",
+    "optimize",
     "partial_derivative",
+    "plot",
     "scipy",
     "set_num_threads",
     "stop_gradient",
@@ -72,7 +79,7 @@ __all__ = [
 
 __version__: str = _core.__version__
 
-_MODULES = frozenset({"nn", "numpy", "scipy", "testing", "tree"})
+_MODULES = frozenset({"implicit", "nn", "numpy", "optimize", "plot", "scipy", "testing", "tree"})
 
 _rare.register()
 

@@ -98,11 +98,22 @@ impl Scratch {
             if n.op == Op::Leaf(Leaf::Param) {
                 return Err(unknown(n.scope));
             }
-            for &x in &n.inputs {
+            let custom = t.custom_result(id);
+            for &x in custom.as_slice().iter().chain(if custom.is_some() { &[] } else { n.inputs.as_slice() }) {
                 let mark = &mut self.seen[x.index()];
                 if mark.0 != epoch {
                     *mark = (epoch, 1);
                     self.stack.push(x);
+                }
+            }
+            if keep && n.op.tuple().is_some() {
+                // what is still looked at comes out too: it would have to run again for it
+                for p in t.results(id) {
+                    let (n, mark) = (t.node(p), &mut self.seen[p.index()]);
+                    if n.handles > 0 && n.value.is_none() && mark.0 != epoch {
+                        *mark = (epoch, 1);
+                        self.stack.push(p);
+                    }
                 }
             }
         }
@@ -121,9 +132,19 @@ impl Scratch {
                 params.push(NodeId(i));
                 (Op::Leaf(Leaf::Param), SmallVec::new())
             } else {
-                (n.op.clone(), n.inputs.iter().map(|x| self.seen[x.index()].1).collect())
+                match t.custom_result(NodeId(i)) {
+                    // by value it is what was computed
+                    Some(x) => (Op::Leaf(Leaf::Alias), [self.seen[x.index()].1].into_iter().collect()),
+                    None => (n.op.clone(), n.inputs.iter().map(|x| self.seen[x.index()].1).collect()),
+                }
             };
-            if keep && !known && !target && (n.handles > 0 || dear(&n.op)) && !matches!(n.op, Op::Leaf(_)) {
+            if keep
+                && !known
+                && !target
+                && (n.handles > 0 || dear(&op))
+                && !matches!(n.op, Op::Leaf(_))
+                && n.op.tuple().is_none()
+            {
                 outputs.push(NodeId(i));
             }
             program.nodes.push(Node { op, inputs, shape: n.shape.clone(), dtype: n.dtype });
@@ -136,7 +157,13 @@ impl Scratch {
 /// Whether a result is worth its memory: computing it again would cost more.
 fn dear(op: &Op) -> bool {
     match op {
-        Op::Reduce(_) | Op::ArgReduce(_) | Op::MatMul(_) | Op::Scan(_) | Op::Sort(_) | Op::Linalg(_) => true,
+        Op::Reduce(_)
+        | Op::ArgReduce(_)
+        | Op::MatMul(_)
+        | Op::Scan(_)
+        | Op::Sort(_)
+        | Op::Linalg(_)
+        | Op::Project(_) => true,
         Op::Leaf(_)
         | Op::Unary(_)
         | Op::Binary(_)
@@ -144,7 +171,10 @@ fn dear(op: &Op) -> bool {
         | Op::Cast(_)
         | Op::Movement(_)
         | Op::Windowed(_)
-        | Op::Gather(_) => false,
+        | Op::Gather(_)
+        // nothing to keep: the results are
+        | Op::Factor(_)
+        | Op::Custom(_) => false,
     }
 }
 

@@ -207,7 +207,7 @@ impl Builder<'_> {
                 Kind::Map(_) => n.inputs.iter().fold(n.cost, |sum, r| (sum + self.input_again(*r)).min(NEVER)),
                 Kind::Const(_) => 0,
                 Kind::Mask(_) => NEVER,
-                Kind::Param | Kind::Iota | Kind::Copy | Kind::Fold(_) | Kind::Opaque(_) => 1,
+                Kind::Param | Kind::Iota | Kind::Copy | Kind::Fold(_) | Kind::Opaque(_) | Kind::Project(_) => 1,
             };
             self.shifts.costs.push(cost);
         }

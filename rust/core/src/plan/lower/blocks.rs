@@ -221,7 +221,9 @@ impl<'l, 'a> Blocks<'l, 'a> {
                     self.drafts.push(Draft::Mask { frame: frame.clone(), size: n.dtype.size(), dst, src });
                     dst
                 }
-                Kind::Param | Kind::Const(_) | Kind::Fold(_) | Kind::Opaque(_) => return Err(misplaced()),
+                Kind::Param | Kind::Const(_) | Kind::Fold(_) | Kind::Opaque(_) | Kind::Project(_) => {
+                    return Err(misplaced());
+                }
             };
             self.locals.insert(x, local);
             for &k in folds.get(&x).into_iter().flatten() {
