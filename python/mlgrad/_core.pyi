@@ -24,6 +24,7 @@ __all__ = [
     "full",
     "functions",
     "grad",
+    "host_call",
     "is_unwritten",
     "isa",
     "jit",
@@ -237,6 +238,14 @@ def attach(
     *,
     name: str | None = None,
     since: int | None = None,
+) -> Any: ...
+def host_call(
+    f: Callable[..., Any],
+    out: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    method: str,
+    name: str,
 ) -> Any: ...
 def begin_call(args: tuple[Any, ...]) -> tuple[int, tuple[Any, ...]] | None: ...
 def is_unwritten(x: Any) -> bool: ...

@@ -77,6 +77,7 @@ impl Call {
                 200 + size(0).saturating_mul(n) / 4
             }
             Op::Gather(_) | Op::Scan(_) | Op::ArgReduce(_) | Op::Windowed(_) => 20 + out.max(size(0)).max(size(1)),
+            Op::Host(_) => 100_000,
             Op::Leaf(_)
             | Op::Unary(_)
             | Op::Binary(_)
@@ -149,6 +150,8 @@ impl Call {
             Op::Linalg(l) => self.linalg(l, &argument, dst),
             // SAFETY: the caller's.
             Op::Factor(f) => unsafe { self.factor(f, bases) },
+            // SAFETY: the caller's.
+            Op::Host(h) => unsafe { self.host(h, bases) },
             Op::Leaf(_)
             | Op::Unary(_)
             | Op::Binary(_)

@@ -8,6 +8,7 @@ mod cast;
 mod custom;
 mod factor;
 mod gather;
+mod host;
 mod leaf;
 mod linalg;
 mod matmul;
@@ -24,6 +25,7 @@ pub use cast::Cast;
 pub use custom::{Attached, Custom, CustomRule, Level};
 pub use factor::Factor;
 pub use gather::Gather;
+pub use host::{Host, HostCall, HostInput, HostOutput, Method};
 pub use leaf::Leaf;
 pub use linalg::Linalg;
 pub use matmul::MatMul;
@@ -172,7 +174,7 @@ macro_rules! families {
 
 families!(
     one: Leaf, Unary, Binary, Select, Cast, Movement, Windowed, Reduce, ArgReduce, MatMul, Gather, Scan, Sort, Linalg, Project;
-    many: Factor, Custom
+    many: Factor, Custom, Host
 );
 
 impl Op {

@@ -183,7 +183,8 @@ impl Builder<'_> {
             | Op::Scan(_)
             | Op::Sort(_)
             | Op::Linalg(_)
-            | Op::Factor(_) => {
+            | Op::Factor(_)
+            | Op::Host(_) => {
                 let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
                 self.opaque(i, inputs)
             }

@@ -3,6 +3,7 @@
 mod callable;
 mod custom;
 mod grad;
+mod host;
 mod jvp;
 mod linearize;
 mod recorded;
@@ -28,5 +29,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     stop::register(m)?;
     traced::register(m)?;
     vmap::register(m)?;
-    custom::register(m)
+    custom::register(m)?;
+    host::register(m)
 }
