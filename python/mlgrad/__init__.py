@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mlgrad import _core, _rare
 from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
 from mlgrad._custom import custom_jvp, custom_vjp
+from mlgrad._debug import debug_nans
 from mlgrad._host import ShapeDtypeStruct, debug_print, pure_callback
 from mlgrad._jacobian import elementwise_grad, hessian, hvp, jacfwd, jacobian, jacrev
 from mlgrad._partial import (
@@ -46,6 +47,7 @@ __all__ = [
     "curl",
     "custom_jvp",
     "custom_vjp",
+    "debug_nans",
     "debug_print",
     "directional_derivative",
     "divergence",
