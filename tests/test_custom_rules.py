@@ -456,6 +456,9 @@ class TestErrors:
             mlgrad.grad(lambda w: make(w)(w * 2.0))(3.0)
         with pytest.raises(TypeError, match="takes from outside"):
             mlgrad.jvp(lambda w: make(w)(w * 2.0), (3.0,), (1.0,))
+        # the very Array that is the argument, from the closure
+        with pytest.raises(TypeError, match="takes from outside"):
+            mlgrad.grad(lambda w: make(w)(w))(3.0)
         # a constant, and what stop_gradient holds, may be captured
         assert mlgrad.grad(lambda x: make(3.0)(x))(2.0) == 3.0
         assert mlgrad.grad(lambda w: make(mlgrad.stop_gradient(w))(w * 2.0))(3.0) == 6.0

@@ -25,6 +25,7 @@ __all__ = [
     "full",
     "functions",
     "grad",
+    "host_call",
     "is_unwritten",
     "isa",
     "jit",
@@ -37,6 +38,7 @@ __all__ = [
     "record",
     "register_array_function",
     "scan",
+    "set_debug_nans",
     "set_num_threads",
     "set_options",
     "stop_gradient",
@@ -245,7 +247,16 @@ def attach(
     name: str | None = None,
     since: int | None = None,
 ) -> Any: ...
-def begin_call(args: tuple[Any, ...]) -> tuple[int, tuple[Any, ...]] | None: ...
+def host_call(
+    f: Callable[..., Any],
+    out: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    method: str,
+    name: str,
+) -> Any: ...
+def set_debug_nans(mode: str) -> str: ...
+def begin_call(args: tuple[Any, ...]) -> tuple[int, tuple[Any, ...], tuple[Any, ...]] | None: ...
 def is_unwritten(x: Any) -> bool: ...
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]: ...
 def jit(
