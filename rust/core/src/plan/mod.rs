@@ -11,6 +11,7 @@ mod lower;
 mod memory;
 mod program;
 mod region;
+pub mod rows;
 mod simplify;
 pub mod view;
 
@@ -18,6 +19,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use cache::{Stats, clear, plan_for, set_limits, stats};
+pub use rows::LONGEST as LONGEST_ROW;
 pub use program::{Extracted, Node, Program, extract, extract_exact};
 
 pub use crate::exec::run::Param;

@@ -1,14 +1,16 @@
 //! From a schedule to code: places for all values, instructions with resolved operands.
 
 mod blocks;
+mod rows;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use self::blocks::Blocks;
+use self::blocks::{Blocks, ROW_BLOCK};
 use super::ir::{DIRECT, Fold, Ir, Kind, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
 use super::region::{self, Schedule};
+use super::rows::Role;
 use super::view::View;
 use crate::exec::narrow;
 use crate::exec::node::{Argument, Call};
@@ -44,6 +46,7 @@ struct Lower<'a> {
     ir: &'a Ir,
     stored: &'a [bool],
     home_unit: &'a [u32],
+    roles: &'a [Role],
     small_limit: usize,
     code: Code,
     small: SmallPlaces,
@@ -69,6 +72,7 @@ pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize) -> Result<Code> {
         ir,
         stored: &schedule.stored,
         home_unit: &schedule.home,
+        roles: &schedule.roles,
         small_limit,
         code: Code::default(),
         small: SmallPlaces::default(),
@@ -152,10 +156,11 @@ impl Lower<'_> {
                 }
                 region::Unit::Region(region) => {
                     t += 1;
+                    let most = if region.cut.by_rows() { ROW_BLOCK.max(region.cut.row()) } else { BLOCK };
                     for &x in region.nodes.iter().chain(&region.folds) {
                         self.last[x as usize] = self.last[x as usize].max(t);
                         for r in &ir.nodes[x as usize].inputs {
-                            self.use_at(*r, BLOCK, t);
+                            self.use_at(*r, most, t);
                         }
                     }
                 }
