@@ -50,7 +50,7 @@ fn this_thread() -> u64 {
 }
 
 thread_local! {
-    static OPEN: RefCell<Vec<Arc<Trace>>> = const { RefCell::new(Vec::new()) };
+    static OPEN: RefCell<Vec<Option<Arc<Trace>>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Takes the trace off the stack when the transform is left, however it is left.
@@ -81,12 +81,18 @@ impl Trace {
 
     /// The innermost trace that is open on this thread.
     pub fn current() -> Option<Arc<Trace>> {
-        OPEN.with(|open| open.borrow().last().cloned())
+        OPEN.with(|open| open.borrow().last().cloned().flatten())
+    }
+
+    /// Makes none the current trace until the result is dropped: for code on the host that is not part of what is recorded.
+    pub fn hide() -> Opened {
+        OPEN.with(|open| open.borrow_mut().push(None));
+        Opened
     }
 
     /// Makes this the current trace until the result is dropped.
     pub fn open(self: &Arc<Trace>) -> Opened {
-        OPEN.with(|open| open.borrow_mut().push(self.clone()));
+        OPEN.with(|open| open.borrow_mut().push(Some(self.clone())));
         Opened
     }
 

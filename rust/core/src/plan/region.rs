@@ -12,7 +12,7 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::ir::{DIRECT, Fold, Ir, Kind, Node, Ref};
+use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::rows::{self, Cut, Need, Role};
 
 /// A value is computed again, rather than stored and loaded, up to this cost (in tenths of a nanosecond an element).
@@ -85,6 +85,15 @@ pub fn partition(ir: &Ir, small: usize, fuse: bool) -> Schedule {
         fuse,
     };
     for (i, n) in ir.nodes.iter().enumerate() {
+        if let Kind::Project(_) = n.kind {
+            // computed where the operation is
+            let tuple = n.inputs[0].node as usize;
+            let (class, level, home) = (p.class[tuple], p.level[tuple], p.home[tuple]);
+            p.class.push(class);
+            p.level.push(level);
+            p.home.push(home);
+            continue;
+        }
         let class = classify(ir, n, p.roles[i], small);
         let mut level = (0..n.inputs.len()).map(|k| p.after(class, i, k)).max().unwrap_or(0);
         let home = match class {
@@ -118,8 +127,11 @@ fn classify(ir: &Ir, n: &Node, role: Role, small: usize) -> Class {
         Kind::Iota | Kind::Map(_) | Kind::Copy => Class::Block,
         Kind::Fold(_) if inputs_small() => Class::Small,
         Kind::Fold(_) => Class::Fold,
-        Kind::Opaque(_) if n.n <= small && inputs_small() => Class::Small,
-        Kind::Opaque(_) => Class::Call,
+        Kind::Opaque(o) => {
+            let results_small = o.results.iter().all(|&r| r == NOBODY || ir.nodes[r as usize].n <= small);
+            if n.n <= small && results_small && inputs_small() { Class::Small } else { Class::Call }
+        }
+        Kind::Project(_) => Class::Call,
     }
 }
 
