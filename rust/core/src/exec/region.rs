@@ -265,13 +265,18 @@ impl Region {
                 if bytes % ALIGN == 0 {
                     continue;
                 }
+                // the padding at the end of an array is for vectors that begin at a whole one
+                let aligned = (*p as usize).is_multiple_of(ALIGN);
                 if m.written {
-                    // whole vectors would run into what another thread writes, but for the end of the array
-                    if last && block.start + block.len != self.n {
+                    // whole vectors would run into what another thread writes, or past the end
+                    if last && !(aligned && block.start + block.len == self.n) {
                         *p = registers.wrapping_add(m.spill);
                         spilled = true;
                     }
-                } else if m.readable.is_some_and(|end| from + bytes.next_multiple_of(ALIGN) > end) {
+                    continue;
+                }
+                let end = m.readable.unwrap_or(if aligned { usize::MAX } else { self.n * m.step });
+                if from + bytes.next_multiple_of(ALIGN) > end {
                     let register = registers.wrapping_add(m.spill);
                     // SAFETY: the block lies in the array, the register has room for it.
                     unsafe { std::ptr::copy_nonoverlapping(*p, register, bytes) };

@@ -4,6 +4,7 @@
 //! repetitions go (`simplify`), movement becomes views (`ir`), nodes become regions (`region`), and values get places
 //! (`lower`).
 
+mod absorb;
 mod cache;
 mod ir;
 mod kernel;
@@ -19,8 +20,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use cache::{Stats, clear, plan_for, set_limits, stats};
-pub use rows::LONGEST as LONGEST_ROW;
 pub use program::{Extracted, Node, Program, extract, extract_exact};
+pub use rows::LONGEST as LONGEST_ROW;
 
 pub use crate::exec::run::Param;
 use crate::exec::run::{Code, Runner, Unit};

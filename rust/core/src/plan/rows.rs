@@ -267,7 +267,7 @@ impl Cut {
 
     fn possible(&self) -> bool {
         if self.long {
-            return self.lead == 0 && !self.full;
+            return (self.lead == 0 || self.lead == self.row) && !self.full;
         }
         if self.row == 0 {
             return !(self.full && self.lead != 0) || fits(self.lead);

@@ -286,9 +286,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
     /// What a reduction of this region, or a product that joins its rows, comes to.
     fn fold(&self, x: u32) -> Result<Fold> {
         match (self.l.roles[x as usize], &self.l.ir.nodes[x as usize].kind) {
-            (Role::Weighted { row, .. }, _) => {
-                Ok(Fold { op: ReduceOp::Sum, rows: self.r.n / row, row, leading: true })
-            }
+            (Role::Weighted { row, .. }, _) => Ok(Fold { op: ReduceOp::Sum, rows: self.r.n / row, row, leading: true }),
             (_, Kind::Fold(fold)) => Ok(*fold),
             _ => Err(misplaced()),
         }
@@ -359,7 +357,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let first_column = count * size;
         let mut registers = first_column + columns * column_size;
         for m in &mut self.mems {
-            if m.written || m.readable.is_some() {
+            if m.step != 0 {
                 m.spill = registers;
                 registers += if m.leaf { padded(8 * BLOCK) } else { size };
             }
@@ -457,8 +455,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
             self.l.large.give_back(f.partial.offset, *scratch);
         }
         self.l.registers = self.l.registers.max(registers);
-        let nanoseconds =
-            (n.saturating_mul(self.cost + 3 * streams)).saturating_add(n / row * self.column_cost) / 10;
+        let nanoseconds = (n.saturating_mul(self.cost + 3 * streams)).saturating_add(n / row * self.column_cost) / 10;
         Ok(Region {
             n,
             row,

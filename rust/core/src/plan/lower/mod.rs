@@ -421,11 +421,15 @@ impl Lower<'_> {
             arguments.push(Argument { place, shape: shape.clone(), dtype: *dtype, strides });
         }
         // what is written over dies here: its place is the result's
-        let first = n.inputs.first().map_or(x, |r| r.node);
-        let replaces = matches!(o.op, Op::Windowed(Windowed::Update(_)) | Op::Gather(Gather::Set));
-        let stolen = replaces
-            && n.inputs[0].view == DIRECT
-            && n.inputs[1..].iter().all(|r| r.node != first)
+        let written = match o.op {
+            Op::Windowed(Windowed::Update(_)) | Op::Gather(Gather::Set) => 0,
+            // the sum that a product is added to
+            Op::MatMul(_) => 2,
+            _ => usize::MAX,
+        };
+        let first = n.inputs.get(written).map_or(x, |r| r.node);
+        let stolen = n.inputs.get(written).is_some_and(|r| r.view == DIRECT)
+            && n.inputs.iter().filter(|r| r.node == first).count() == 1
             && self.last[first as usize] == self.now
             && matches!(self.home[first as usize], Home::Small(_) | Home::Large(_))
             && !(self.output.contains_key(&x) && n.n > self.small_limit);
@@ -487,7 +491,7 @@ impl Lower<'_> {
     }
 
     fn finish(mut self) -> Result<Code> {
-        let registers = self.small.take(self.registers);
+        let registers = self.small.fresh(self.registers);
         for unit in &mut self.code.units {
             if let Unit::Region(r) = unit {
                 r.at = Place { base: SMALL, offset: registers };
