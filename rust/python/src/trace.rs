@@ -135,6 +135,7 @@ impl Trace {
         };
         drop(recorder);
         drop(tape);
+        crate::grave::bury();
     }
 
     /// A handle was made for `node`.
