@@ -15,6 +15,7 @@ use super::straight::put;
 use super::strided::Strided;
 use crate::math::Kernel;
 use crate::math::reduce::{AccumulateKernel, BLOCK, ReduceKernel};
+use crate::plan::frame::Frame;
 use crate::{Error, Result};
 
 /// A place in memory: a base (the arena, a parameter, an output) and bytes from there.
@@ -47,6 +48,8 @@ pub struct Mem {
     pub leaf: bool,
     /// The bytes from the place that may be read, where whole vectors may not be read past the end.
     pub readable: Option<usize>,
+    /// The elements of the iteration space for which the array has one, where it has not for all: zeros for the others.
+    pub inside: Option<(usize, usize)>,
     pub written: bool,
     /// A register that takes the place of the array in a block where it cannot be used directly.
     pub spill: usize,
@@ -66,6 +69,7 @@ pub enum Instr {
     Iota { dst: Operand },
     Fold { fold: u32, src: Operand },
     Row(RowInstr),
+    Mask { frame: Box<Frame>, size: usize, dst: Operand, src: Operand },
 }
 
 #[derive(Debug)]
@@ -76,7 +80,8 @@ pub struct BlockFold {
     pub accumulate: AccumulateKernel,
     pub init: u64,
     pub size: usize,
-    /// The elements of a row; leading reductions may join several rows of the region at a time.
+    /// The elements of a row: those of the region, or if that has one row, perhaps fewer, and the others do not count.
+    /// Leading reductions may join several rows of the region at a time.
     pub row: usize,
     pub leading: bool,
     /// To one number, from blocks of rows.
@@ -262,6 +267,15 @@ impl Region {
                 let from = block.start * m.step;
                 *p = bases.at(m.place).wrapping_add(from);
                 let bytes = block.len * m.step;
+                if let Some(inside) = m.inside
+                    && (block.start < inside.0 || block.start + block.len > inside.1)
+                {
+                    let register = registers.wrapping_add(m.spill);
+                    // SAFETY: what is inside is in the array; the register has room for the block.
+                    unsafe { edge(*p, m.step, &block, inside, register) };
+                    *p = register;
+                    continue;
+                }
                 if bytes % ALIGN == 0 {
                     continue;
                 }
@@ -275,7 +289,8 @@ impl Region {
                     }
                     continue;
                 }
-                let end = m.readable.unwrap_or(if aligned { usize::MAX } else { self.n * m.step });
+                let there = m.inside.map_or(self.n, |inside| inside.1);
+                let end = m.readable.unwrap_or(if aligned { usize::MAX } else { there * m.step });
                 if from + bytes.next_multiple_of(ALIGN) > end {
                     let register = registers.wrapping_add(m.spill);
                     // SAFETY: the block lies in the array, the register has room for it.
@@ -300,6 +315,17 @@ impl Region {
                             }
                         }
                         Instr::Row(instr) => self.row_instr(instr, bases, &block, &ptrs, edges),
+                        Instr::Mask { frame, size, dst, src } => {
+                            let (dst, src) = (at(&ptrs, *dst), at(&ptrs, *src));
+                            if !std::ptr::eq(dst, src) {
+                                std::ptr::copy_nonoverlapping(src, dst, block.len * size);
+                            }
+                            frame.stretches(block.start, block.len, |from, len, inside| {
+                                if !inside {
+                                    dst.add((from - block.start) * size).write_bytes(0, len * size);
+                                }
+                            });
+                        }
                         Instr::Fold { fold, src } => {
                             self.fold(&self.folds[*fold as usize], bases, &block, at(&ptrs, *src));
                         }
@@ -329,11 +355,12 @@ impl Region {
     /// As for `run`; the blocks of the leaf are this task's, and done.
     unsafe fn long_fold(&self, k: u32, src: Operand, bases: Bases<'_>, b: &Block, ptrs: &[*mut u8]) {
         let end = b.column + b.len;
-        if !end.is_multiple_of(BLOCK) && end != self.row {
-            return;
-        }
         let f = &self.folds[k as usize];
         let first = b.column / BLOCK * BLOCK;
+        if !end.is_multiple_of(BLOCK) && end != self.row || first >= f.row {
+            return;
+        }
+        let end = end.min(f.row);
         let before = b.column - first;
         let m = &self.mems[src.index as usize - 1];
         let src = match (m.leaf, m.step) {
@@ -343,7 +370,7 @@ impl Region {
             // a reduction reads nothing past the end, so the array itself will do
             (false, _) => bases.at(m.place).wrapping_add((b.start - before) * f.size),
         };
-        let leaves = self.row.div_ceil(BLOCK);
+        let leaves = f.row.div_ceil(BLOCK);
         let results = if leaves == 1 { bases.at(f.dst) } else { bases.at(f.partial) };
         // SAFETY: the caller's; there is a result for each leaf of each row.
         unsafe {
@@ -357,8 +384,8 @@ impl Region {
     /// As for `run`; `src` is the block's input.
     unsafe fn fold(&self, f: &BlockFold, bases: Bases<'_>, b: &Block, src: *const u8) {
         // a leading reduction may join several rows at a time
-        let rows = if self.rows_a_block == 0 { 1 } else { b.len / f.row };
-        let len = b.len / rows;
+        let rows = if self.rows_a_block == 0 { 1 } else { b.len / if f.leading { f.row } else { self.row } };
+        let len = (b.len / rows).min(f.row);
         // SAFETY: results have an element for each row (and leaf), or each column (and group).
         unsafe {
             if f.leading {
@@ -378,7 +405,7 @@ impl Region {
             // rows of several leaves are the business of long_fold
             let results = bases.at(f.dst).add(b.row * f.size);
             if let Some(narrow) = f.narrow {
-                return narrow(rows, self.row, results, src);
+                return narrow(rows, f.row, results, src);
             }
             for k in 0..rows {
                 let acc = results.add(k * f.size);
@@ -406,7 +433,7 @@ impl Region {
             if leaves == 1 {
                 return;
             }
-            for i in 0..self.n / f.row {
+            for i in 0..if f.full { 1 } else { self.rows() } {
                 let row = partial.add(i * leaves * f.size);
                 let mut count = leaves;
                 while count > BLOCK {
@@ -425,6 +452,22 @@ impl Region {
                 (f.block)(count, acc, row);
             }
         }
+    }
+}
+
+/// Copies the elements of a block that the array has, with zeros for the others.
+///
+/// # Safety
+/// Those inside can be read, counted from `src` for the first of the block; `dst` has room for the block.
+unsafe fn edge(src: *const u8, step: usize, b: &Block, inside: (usize, usize), dst: *mut u8) {
+    let first = inside.0.clamp(b.start, b.start + b.len) - b.start;
+    let end = inside.1.clamp(b.start + first, b.start + b.len) - b.start;
+    // SAFETY: the caller's; places in the block.
+    unsafe {
+        dst.write_bytes(0, first * step);
+        let bytes = (end - first) * step;
+        std::ptr::copy_nonoverlapping(src.wrapping_add(first * step), dst.add(first * step), bytes);
+        dst.add(end * step).write_bytes(0, (b.len - end) * step);
     }
 }
 

@@ -169,12 +169,12 @@ impl Region {
         edges: Option<&Edges>,
     ) {
         let f = &self.folds[fold];
-        let results = bases.at(if self.n <= BLOCK { f.dst } else { f.partial });
-        let (mut pos, end) = (block.start, block.start + block.len);
+        let results = bases.at(if f.row <= BLOCK { f.dst } else { f.partial });
+        let (mut pos, end) = (block.start, (block.start + block.len).min(f.row));
         while pos < end {
             let leaf = pos / BLOCK;
             let first = leaf * BLOCK;
-            let leaf_end = (first + BLOCK).min(self.n);
+            let leaf_end = (first + BLOCK).min(f.row);
             let until = leaf_end.min(end);
             // SAFETY: the caller's; parts of the leaf, and its result.
             unsafe {
@@ -200,11 +200,11 @@ impl Region {
     /// As for `Region::run`; all tasks are done.
     pub(super) unsafe fn close(&self, edges: &Edges, bases: Bases<'_>) {
         for f in self.folds.iter().filter(|f| f.full) {
-            let results = bases.at(if self.n <= BLOCK { f.dst } else { f.partial });
+            let results = bases.at(if f.row <= BLOCK { f.dst } else { f.partial });
             let mut done = None;
-            for &start in &edges.starts {
+            for &start in edges.starts.iter().filter(|&&start| start < f.row) {
                 let leaf = start / BLOCK;
-                let (first, end) = (leaf * BLOCK, (leaf * BLOCK + BLOCK).min(self.n));
+                let (first, end) = (leaf * BLOCK, (leaf * BLOCK + BLOCK).min(f.row));
                 if done == Some(leaf) {
                     continue;
                 }

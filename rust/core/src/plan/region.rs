@@ -124,7 +124,7 @@ fn classify(ir: &Ir, n: &Node, role: Role, small: usize) -> Class {
     match &n.kind {
         Kind::Param | Kind::Const(_) => Class::Free,
         Kind::Iota | Kind::Map(_) | Kind::Copy if n.n <= small => Class::Small,
-        Kind::Iota | Kind::Map(_) | Kind::Copy => Class::Block,
+        Kind::Iota | Kind::Map(_) | Kind::Copy | Kind::Mask(_) => Class::Block,
         Kind::Fold(_) if inputs_small() => Class::Small,
         Kind::Fold(_) => Class::Fold,
         Kind::Opaque(o) => {

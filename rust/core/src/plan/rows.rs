@@ -49,7 +49,7 @@ pub fn fits(row: usize) -> bool {
 
 /// Whether a view is `rows` numbers, each of them `row` times.
 pub fn spreads(v: &View, rows: usize, row: usize) -> bool {
-    if v.offset != 0 || v.size() != rows * row {
+    if v.offset != 0 || v.frame.is_some() || v.size() != rows * row {
         return false;
     }
     let v = v.collapsed();
@@ -62,6 +62,9 @@ pub fn spreads(v: &View, rows: usize, row: usize) -> bool {
 
 /// Whether every row of a view over rows of this length is the same.
 pub fn repeats(v: &View, row: usize) -> bool {
+    if v.frame.is_some() {
+        return false;
+    }
     let v = v.collapsed();
     let Some(first) = v.strides.iter().position(|&s| s != 0) else { return true };
     row.is_multiple_of(v.dims[first..].iter().product::<usize>().max(1))
@@ -158,7 +161,7 @@ fn product(ir: &Ir, node: &Node, o: &Opaque) -> Option<Role> {
         View::whole(&o.inputs[matrix].0).strides
     } else {
         let v = &ir.views[a.view as usize];
-        if v.offset != 0 || v.size() != ir.nodes[a.node as usize].n {
+        if v.offset != 0 || v.frame.is_some() || v.size() != ir.nodes[a.node as usize].n {
             return None;
         }
         v.strides.clone()
@@ -302,8 +305,8 @@ impl Cut {
     /// The rows that belong to one task; all of them where no result runs over rows.
     pub fn group(&self) -> usize {
         let row = self.row().max(1);
-        if self.lead != 0 {
-            group_rows(self.n / self.lead, self.lead) * self.joined()
+        if let Some(rows) = self.n.checked_div(self.lead) {
+            group_rows(rows, self.lead) * self.joined()
         } else if self.weighted {
             group_rows(self.n / row, row)
         } else {

@@ -13,6 +13,7 @@ use crate::exec::strided::Strided;
 use crate::math::reduce::BLOCK;
 use crate::math::{self, Kernel};
 use crate::ops::ReduceOp;
+use crate::plan::frame::Frame;
 use crate::plan::ir::{DIRECT, Fold, Ir, Kind, Node, Ref};
 use crate::plan::memory::padded;
 use crate::plan::region;
@@ -44,6 +45,7 @@ pub(super) enum Draft {
     Iota { dst: Local },
     Fold { fold: u32, src: Local },
     Row(RowDraft),
+    Mask { frame: Box<Frame>, size: usize, dst: Local, src: Local },
 }
 
 /// One region on its way to code.
@@ -55,7 +57,7 @@ pub(super) struct Blocks<'l, 'a> {
     pub(super) column_views: FxHashMap<(u32, u32), Local>,
     views: FxHashMap<(u32, u32), Local>,
     mems: Vec<Mem>,
-    mem_at: FxHashMap<(Place2, usize), usize>,
+    mem_at: FxHashMap<(Place2, usize, Inside), usize>,
     pub(super) drafts: Vec<Draft>,
     pub(super) prologue: Vec<Draft>,
     /// The last draft that reads each register value, and whether it is a column.
@@ -67,6 +69,8 @@ pub(super) struct Blocks<'l, 'a> {
 }
 
 type Place2 = (u32, usize);
+/// The elements that an array has, if not all.
+type Inside = Option<(usize, usize)>;
 
 impl<'l, 'a> Blocks<'l, 'a> {
     pub fn new(l: &'l mut Lower<'a>, r: &'l region::Region, unit: u32) -> Blocks<'l, 'a> {
@@ -89,10 +93,21 @@ impl<'l, 'a> Blocks<'l, 'a> {
     }
 
     fn mem(&mut self, place: Place, step: usize, readable: Option<usize>, written: bool) -> Local {
+        self.mem_inside(place, step, readable, None, written)
+    }
+
+    fn mem_inside(
+        &mut self,
+        place: Place,
+        step: usize,
+        readable: Option<usize>,
+        inside: Inside,
+        written: bool,
+    ) -> Local {
         let next = self.mems.len();
-        let at = *self.mem_at.entry(((place.base, place.offset), step)).or_insert(next);
+        let at = *self.mem_at.entry(((place.base, place.offset), step, inside)).or_insert(next);
         if at == next {
-            self.mems.push(Mem { place, step, leaf: false, readable, written, spill: 0 });
+            self.mems.push(Mem { place, step, leaf: false, readable, inside, written, spill: 0 });
         }
         Local::Mem(at)
     }
@@ -151,10 +166,11 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let place = self.l.place(r.node)?;
         let view = Strided::new(&ir.views[r.view as usize], size);
         let same_rows = self.r.cut.by_rows() && repeats(&ir.views[r.view as usize], self.r.cut.row());
-        let local = if view.is_contiguous() {
+        let inside = view.as_range();
+        let local = if view.is_contiguous() || inside.is_some() {
             let readable = self.readable(r.node).map(|end| end.wrapping_add_signed(-view.offset));
             let place = Place { offset: place.offset.wrapping_add_signed(view.offset), ..place };
-            self.mem(place, size, readable, false)
+            self.mem_inside(place, size, readable, inside, false)
         } else if view.is_splat() || same_rows {
             let dst = self.fixed_register();
             self.prologue.push(Draft::Load { place, view: Box::new(view), dst });
@@ -194,7 +210,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 } else if long && folds.contains_key(&x) {
                     let step = n.dtype.size();
                     let place = Place { base: SMALL, offset: 0 };
-                    b.mems.push(Mem { place, step, leaf: true, readable: None, written: true, spill: 0 });
+                    b.mems.push(Mem { place, step, leaf: true, readable: None, inside: None, written: true, spill: 0 });
                     Ok(Local::Mem(b.mems.len() - 1))
                 } else {
                     Ok(b.register())
@@ -233,6 +249,13 @@ impl<'l, 'a> Blocks<'l, 'a> {
                             self.drafts.push(Draft::Map { f, dst, inputs, reuse: false });
                         }
                     }
+                    dst
+                }
+                Kind::Mask(frame) => {
+                    let src = self.operand(n.inputs[0])?;
+                    self.read(src);
+                    let dst = dst(self)?;
+                    self.drafts.push(Draft::Mask { frame: frame.clone(), size: n.dtype.size(), dst, src });
                     dst
                 }
                 Kind::Param | Kind::Const(_) | Kind::Fold(_) | Kind::Opaque(_) | Kind::Project(_) => {
@@ -306,6 +329,8 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 Draft::Load { dst, .. } | Draft::Iota { dst } => (&[], Some(*dst), false),
                 Draft::Fold { src, .. } => (std::slice::from_ref(src), None, false),
                 Draft::Row(d) => d.uses(),
+                // in place where nobody else reads the input
+                Draft::Mask { src, dst, .. } => (std::slice::from_ref(src), Some(*dst), true),
             };
             let mut dying: SmallVec<[(usize, usize); 3]> = SmallVec::new();
             for &r in reads {
@@ -399,6 +424,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 }
                 RowDraft::Collect { fold, src } => RowInstr::Collect { fold, src: operand(src) },
             }),
+            Draft::Mask { frame, size, dst, src } => Instr::Mask { frame, size, dst: operand(dst), src: operand(src) },
         };
         let long = has_long(self.l.ir, self.r);
         let mut epilogue = Vec::new();
