@@ -1,5 +1,8 @@
 //! Plans against a plain evaluator, against each other, and at their limits.
 
+#[path = "plan/rows.rs"]
+mod rows;
+
 use std::sync::Mutex;
 
 use mlgrad_core::exec::buffer::Buffer;

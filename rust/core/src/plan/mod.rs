@@ -4,6 +4,7 @@
 //! repetitions go (`simplify`), movement becomes views (`ir`), nodes become regions (`region`), and values get places
 //! (`lower`).
 
+mod absorb;
 mod cache;
 pub mod diagnose;
 pub mod frame;
@@ -13,6 +14,7 @@ mod lower;
 mod memory;
 mod program;
 mod region;
+pub mod rows;
 mod shift;
 mod simplify;
 pub mod view;
@@ -22,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use cache::{Stats, clear, plan_for, set_limits, stats};
 pub use program::{Extracted, Node, Program, extract, extract_exact, extract_listed};
+pub use rows::LONGEST as LONGEST_ROW;
 
 pub use crate::exec::run::Param;
 use crate::exec::run::{Code, Runner, Unit};
