@@ -7,7 +7,7 @@ array([ 0.        ,  1.08060461, -2.61457448])
 
 Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
 `jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, and `Tape`. Modules: `mlgrad.numpy`, `mlgrad.scipy.special`,
-`mlgrad.nn`, `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they are imported when they are first used.
+`mlgrad.nn`, `mlgrad.chain`, `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from mlgrad._partial import (
 from mlgrad._transforms import grad, jit, jvp, linearize, stop_gradient, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
-    from mlgrad import nn, numpy, plot, scipy, testing, tree
+    from mlgrad import chain, nn, numpy, plot, scipy, testing, tree
 
 __all__ = [
     "Array",
     "PerformanceWarning",
     "Tape",
+    "chain",
     "curl",
     "directional_derivative",
     "divergence",
@@ -73,7 +74,7 @@ __all__ = [
 
 __version__: str = _core.__version__
 
-_MODULES = frozenset({"nn", "numpy", "plot", "scipy", "testing", "tree"})
+_MODULES = frozenset({"chain", "nn", "numpy", "plot", "scipy", "testing", "tree"})
 
 _rare.register()
 

@@ -11,7 +11,9 @@ mod index;
 mod jit;
 mod layout;
 mod leave;
+mod lines;
 mod methods;
+mod recording;
 mod settings;
 mod tape_api;
 mod trace;
@@ -29,6 +31,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     transform::register(m)?;
     jit::register(m)?;
     tape_api::register(m)?;
+    recording::register(m)?;
     tree::register(m)?;
     settings::register(m)?;
     function::register(m)

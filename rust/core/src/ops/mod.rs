@@ -5,6 +5,7 @@
 
 mod binary;
 mod cast;
+mod form;
 mod gather;
 mod leaf;
 mod linalg;
@@ -18,6 +19,7 @@ mod unary;
 mod window;
 
 pub use cast::Cast;
+pub use form::{Form, Kind as FormKind};
 pub use gather::Gather;
 pub use leaf::Leaf;
 pub use linalg::Linalg;
