@@ -105,7 +105,7 @@ def test_every_operation_with_inputs_has_a_form():
             return leaves
 
         for n in Recorded(f, tuple(args), what="test").nodes.values():
-            if n.inputs and n.op != "project":
+            if n.inputs and n.op != "result" and n.op != "slogdet":
                 seen[n.op] = n.form
     assert len(seen) > 90
     missing = sorted(op for op, form in seen.items() if form is None)

@@ -23,6 +23,8 @@ Function = Callable[..., Any]
 _FOLDED = frozenset({"broadcast_to", "reshape", "transpose", "astype", "check_index"})
 # identities of transforms, and the operation behind one of its results: never steps of their own
 _INVISIBLE = frozenset({"alias"})
+# takes one result out of an operation that has several
+_RESULT = "result"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,10 @@ class Recorded:
                 f"{what}: none of the arguments of {self.name} is a float or a float array; pass floats "
                 "(2.0 instead of 2)"
             )
+        # what the arguments are aliases of
+        for a in self.arguments:
+            for i in self.nodes[a.node].inputs:
+                self.nodes.pop(i, None)
         self.constants = self._constants()
         self.steps = self._steps()
         self._of = {s.result: s for s in self.steps}
@@ -136,7 +142,7 @@ class Recorded:
                 users.setdefault(i, []).append(n)
         outputs = set(self.outputs)
         # operations with several results are part of the steps that take one out
-        several = {i for n in inner if n.op == "project" for i in n.inputs}
+        several = {i for n in inner if n.op == _RESULT for i in n.inputs}
         real = {n.call for n in inner if n.op not in _FOLDED | _INVISIBLE}
         bodies: dict[int, list[int]] = {}  # by the result
         operation: dict[int, Node] = {}  # by the result
@@ -168,7 +174,7 @@ class Recorded:
                 before.add(i)
                 stack.extend(self.nodes[i].inputs)
         whole = sorted(before) + body
-        reader = self.nodes[node.inputs[0]] if node.op == "project" else node
+        reader = self.nodes[node.inputs[0]] if node.op == _RESULT else node
         operands = tuple(self._origin(i, ahead) for i in reader.inputs)
         edges: list[Edge] = []
         copied: set[int] = set()

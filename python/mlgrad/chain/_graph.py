@@ -178,6 +178,10 @@ class Graph:
             return ast.Subscript(operands[0], expr.name(self._index(node)))
         if node.op == "assemble":
             return ast.Call(expr.name("concatenate"), operands[:4] + [expr.name("…")] * (len(operands) > 4), [])
+        if node.op == "result":
+            several = self.recorded.nodes[node.inputs[0]].op
+            call = ast.Call(expr.name(several), operands, [])
+            return ast.Subscript(call, expr.number(node.attributes["index"]))
         if node.form is None:
             return ast.Call(expr.name(node.op), operands, [])
         form = expr.substitute(expr.parse(node.form[0]), self._names_in(s))

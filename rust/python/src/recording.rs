@@ -2,8 +2,10 @@
 //! expressions and gradient flow are made of.
 
 use mlgrad_core::numpy::Operand;
-use mlgrad_core::ops::{FormKind, Gather, Leaf, Linalg, Movement, Op, Primitive, Scan, Sort, Unary, Window, Windowed};
-use mlgrad_core::tape::{NodeId, Shape, Tape, Value, value};
+use mlgrad_core::ops::{
+    FormKind, Gather, Leaf, Linalg, Movement, Op, Primitive, Project, Scan, Sort, Unary, Window, Windowed,
+};
+use mlgrad_core::tape::{Inputs, NodeId, Shape, Tape, Value, value};
 use mlgrad_core::walk;
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -57,6 +59,11 @@ impl Recording {
         let mut copies: FxHashMap<NodeId, NodeId> = FxHashMap::default();
         let (mut aliases, mut sources, mut output) = (Vec::new(), Vec::new(), body[0]);
         for &n in body {
+            if let Some(&copy) = copies.get(&n) {
+                // a result of an operation that has several came with it
+                output = copy;
+                continue;
+            }
             let mut inputs = t.inputs(n);
             for x in &mut inputs {
                 if let Some(&copy) = copies.get(x) {
@@ -67,9 +74,10 @@ impl Recording {
                     aliases.push(*x);
                 }
             }
-            let (op, shape, dtype) = (t.op(n).clone(), t.shape(n).clone(), t.dtype(n));
-            output = t.push(op, &inputs, shape, dtype)?;
-            copies.insert(n, output);
+            let originals = [n].into_iter().chain(if t.op(n).tuple().is_some() { t.results(n) } else { Inputs::new() });
+            let originals: Vec<NodeId> = originals.collect();
+            copies.extend(originals.into_iter().zip(t.copy(n, &inputs)?));
+            output = copies[&n];
         }
         Ok(Local { output, aliases, sources })
     }
@@ -342,6 +350,7 @@ fn attributes<'py>(py: Python<'py>, op: &Op, dtype: mlgrad_core::tape::DType) ->
             d.set_item("windows", windows(std::slice::from_ref(&**w))?)?;
         }
         Op::Windowed(Windowed::Assemble(ws)) => d.set_item("windows", windows(ws)?)?,
+        Op::Project(Project(k)) => d.set_item("index", k)?,
         Op::Gather(Gather::Add { rows }) => d.set_item("rows", rows)?,
         Op::Gather(Gather::CheckIndex { size }) => d.set_item("size", size)?,
         Op::Gather(Gather::Nonzero { count }) => d.set_item("count", count)?,
@@ -443,7 +452,7 @@ fn record(
         for i in 0..active.len() {
             let n = t.node(NodeId(i as u32));
             active[i] = active[i]
-                || n.dtype.is_inexact()
+                || (n.dtype.is_inexact() || n.op.tuple().is_some())
                     && !matches!(n.op, Op::Leaf(Leaf::Stop))
                     && n.inputs.iter().any(|x| active[x.index()]);
         }

@@ -37,7 +37,7 @@ impl Op {
     /// The form of the operation; `None` where it has no inputs, or is written by its name alone.
     pub fn form(&self) -> Option<Form> {
         Some(match self {
-            Op::Leaf(Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_)) => return None,
+            Op::Leaf(Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_)) | Op::Project(_) | Op::Factor(_) => return None,
             Op::Leaf(Leaf::Alias) => elementwise("a", &["1"]),
             Op::Leaf(Leaf::Stop) => elementwise("stop_gradient(a)", &["0"]),
             Op::Unary(u) => unary(*u),
@@ -189,8 +189,6 @@ fn linalg(op: &Linalg) -> Form {
         }
         Linalg::Inv => pullback("inv(a)", &["-y.T @ g @ y.T"]),
         Linalg::Det => pullback("det(a)", &["g*y*inv(a).T"]),
-        Linalg::SignDet => pullback("sign(det(a))", &["0"]),
-        Linalg::LogDet => pullback("log(abs(det(a)))", &["g*inv(a).T"]),
         Linalg::Cofactor => pullback("cofactor(a)", &["sum(g*inv(a).T)*y - y @ g.T @ inv(a).T"]),
         Linalg::Cholesky => pullback("cholesky(a)", &["inv(y).T @ phi(y.T @ g) @ inv(y)"]),
     }
