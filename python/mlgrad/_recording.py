@@ -125,6 +125,10 @@ class Recorded:
         """Return the values of nodes by their numbers."""
         return dict(zip(nodes, self.core.values(list(nodes)), strict=True))
 
+    def users(self, node: int) -> list[Node]:
+        """Return the nodes that read `node`."""
+        return [n for n in self.nodes.values() if node in n.inputs]
+
     def _constants(self) -> set[int]:
         """Return the nodes that no argument has a part in."""
         depends = {a.node for a in self.arguments}

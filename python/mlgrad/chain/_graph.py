@@ -179,8 +179,11 @@ class Graph:
         if node.op == "assemble":
             return ast.Call(expr.name("concatenate"), operands[:4] + [expr.name("…")] * (len(operands) > 4), [])
         if node.op == "result":
-            several = self.recorded.nodes[node.inputs[0]].op
-            call = ast.Call(expr.name(several), operands, [])
+            several = self.recorded.nodes[node.inputs[0]]
+            own = several.op == "custom"
+            call = ast.Call(expr.name(several.attributes["text"] if own else several.op), operands, [])
+            if own and len(self.recorded.users(several.id)) == 1:
+                return call
             return ast.Subscript(call, expr.number(node.attributes["index"]))
         if node.form is None:
             return ast.Call(expr.name(node.op), operands, [])

@@ -6,7 +6,6 @@ use mlgrad_core::ops::{
     FormKind, Gather, Leaf, Linalg, Movement, Op, Primitive, Project, Scan, Sort, Unary, Window, Windowed,
 };
 use mlgrad_core::tape::{Inputs, NodeId, Shape, Tape, Value, value};
-use mlgrad_core::walk;
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -17,7 +16,7 @@ use crate::convert;
 use crate::dtypes;
 use crate::error::OrRaise;
 use crate::trace::{Trace, known, meta};
-use crate::transform::{Session, check_callable, copy_any, wrap_argument};
+use crate::transform::{Session, check_callable, copy_any, reverse_walk, wrap_argument};
 use crate::tree::Tree;
 
 /// A function that was recorded: its nodes, and derivatives of parts of it.
@@ -37,6 +36,11 @@ impl Drop for Recording {
     fn drop(&mut self) {
         self.trace.close();
     }
+}
+
+/// The inputs of a node, but for the values of what has derivative rules of its own.
+fn read(t: &Tape, n: NodeId) -> impl Iterator<Item = NodeId> {
+    t.node(n).inputs[t.op(n).carried()..].iter().copied()
 }
 
 /// A part of the tape on aliases of its inputs.
@@ -65,7 +69,8 @@ impl Recording {
                 continue;
             }
             let mut inputs = t.inputs(n);
-            for x in &mut inputs {
+            let carried = t.op(n).carried();
+            for x in &mut inputs[carried..] {
                 if let Some(&copy) = copies.get(x) {
                     *x = copy;
                 } else if self.active[x.index()] {
@@ -179,7 +184,7 @@ impl Recording {
             }
             for i in (0..needed.len()).rev() {
                 if needed[i] {
-                    for x in &t.node(NodeId(i as u32)).inputs {
+                    for x in read(t, NodeId(i as u32)) {
                         needed[x.index()] = true;
                     }
                 }
@@ -192,7 +197,7 @@ impl Recording {
                     Row {
                         id,
                         op: t.op(id).clone(),
-                        inputs: t.inputs(id).iter().map(|x| x.0).collect(),
+                        inputs: read(t, id).map(|x| x.0).collect(),
                         shape: t.shape(id).clone(),
                         dtype: t.dtype(id),
                         call,
@@ -257,10 +262,9 @@ impl Recording {
         for (body, cotangent) in requests {
             let body = self.body(&body)?;
             let seed = self.seed(py, cotangent.as_ref(), body[body.len() - 1])?;
-            let mut state = self.trace.access();
-            let t = &mut state.tape;
-            let local = self.local(t, &body).or_raise(py)?;
-            found.extend(walk::vjp(t, &[local.output], &[seed], &local.aliases).or_raise(py)?);
+            let local = self.local(&mut self.trace.access().tape, &body);
+            let local = local.or_raise(py)?;
+            found.extend(reverse_walk(py, &self.trace, &[local.output], &[seed], &local.aliases)?);
             sources.push(local.sources);
         }
         let mut values = self.deliver(py, &found, mark)?.into_iter();
@@ -279,34 +283,35 @@ impl Recording {
         let mark = self.trace.access().tape.len();
         let bodies: Vec<Vec<NodeId>> = steps.iter().map(|s| self.body(s)).collect::<PyResult<_>>()?;
         let seeds = self.seeds(py, cotangents)?;
-        let found = {
-            let mut state = self.trace.access();
-            let t = &mut state.tape;
-            let mut arrived: FxHashMap<NodeId, NodeId> = FxHashMap::default();
-            let arrive = |t: &mut Tape, arrived: &mut FxHashMap<NodeId, NodeId>, n: NodeId, g: NodeId| {
-                let sum = match arrived.get(&n) {
-                    Some(&old) => t.add(old, g)?,
-                    None => g,
-                };
-                arrived.insert(n, sum);
-                mlgrad_core::Result::Ok(())
+        let mut arrived: FxHashMap<NodeId, NodeId> = FxHashMap::default();
+        let arrive = |arrived: &mut FxHashMap<NodeId, NodeId>, n: NodeId, g: NodeId| -> PyResult<()> {
+            let sum = match arrived.get(&n) {
+                Some(&old) => {
+                    let sum = self.trace.access().tape.add(old, g);
+                    sum.or_raise(py)?
+                }
+                None => g,
             };
-            for (&y, &g) in self.outputs.iter().zip(&seeds) {
-                arrive(t, &mut arrived, y, g).or_raise(py)?;
-            }
-            for body in bodies.iter().rev() {
-                let Some(&g) = arrived.get(&body[body.len() - 1]) else { continue };
-                let local = self.local(t, body).or_raise(py)?;
-                let pulled = walk::vjp(t, &[local.output], &[g], &local.aliases).or_raise(py)?;
-                for (source, g) in local.sources.into_iter().zip(pulled) {
-                    if let Some(g) = g {
-                        arrive(t, &mut arrived, source, g).or_raise(py)?;
-                    }
+            arrived.insert(n, sum);
+            Ok(())
+        };
+        for (&y, &g) in self.outputs.iter().zip(&seeds) {
+            arrive(&mut arrived, y, g)?;
+        }
+        for body in bodies.iter().rev() {
+            let Some(&g) = arrived.get(&body[body.len() - 1]) else { continue };
+            let local = self.local(&mut self.trace.access().tape, body);
+            let local = local.or_raise(py)?;
+            let pulled = reverse_walk(py, &self.trace, &[local.output], &[g], &local.aliases)?;
+            for (source, g) in local.sources.into_iter().zip(pulled) {
+                if let Some(g) = g {
+                    arrive(&mut arrived, source, g)?;
                 }
             }
-            let last = bodies.iter().map(|b| b[b.len() - 1]);
-            last.chain(self.arguments.iter().map(|&(_, n)| n)).map(|n| arrived.get(&n).copied()).collect::<Vec<_>>()
-        };
+        }
+        let last = bodies.iter().map(|b| b[b.len() - 1]);
+        let found: Vec<Option<NodeId>> =
+            last.chain(self.arguments.iter().map(|&(_, n)| n)).map(|n| arrived.get(&n).copied()).collect();
         let mut all = self.deliver(py, &found, mark)?;
         let of_arguments = all.split_off(bodies.len());
         Ok((all, of_arguments))
@@ -318,10 +323,7 @@ impl Recording {
         let mark = self.trace.access().tape.len();
         let seeds = self.seeds(py, cotangents)?;
         let aliases: Vec<NodeId> = self.arguments.iter().map(|&(_, n)| n).collect();
-        let found = {
-            let mut state = self.trace.access();
-            walk::vjp(&mut state.tape, &self.outputs, &seeds, &aliases).or_raise(py)?
-        };
+        let found = reverse_walk(py, &self.trace, &self.outputs, &seeds, &aliases)?;
         self.deliver(py, &found, mark)
     }
 
@@ -451,10 +453,7 @@ fn record(
         }
         for i in 0..active.len() {
             let n = t.node(NodeId(i as u32));
-            active[i] = active[i]
-                || (n.dtype.is_inexact() || n.op.tuple().is_some())
-                    && !matches!(n.op, Op::Leaf(Leaf::Stop))
-                    && n.inputs.iter().any(|x| active[x.index()]);
+            active[i] = active[i] || n.op.carries(n.dtype) && read(t, NodeId(i as u32)).any(|x| active[x.index()]);
         }
         active
     };

@@ -54,7 +54,7 @@ fn this_thread() -> u64 {
 }
 
 thread_local! {
-    static OPEN: RefCell<Vec<Arc<Trace>>> = const { RefCell::new(Vec::new()) };
+    static OPEN: RefCell<Vec<Option<Arc<Trace>>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Takes the trace off the stack when the transform is left, however it is left.
@@ -96,12 +96,18 @@ impl Trace {
 
     /// The innermost trace that is open on this thread.
     pub fn current() -> Option<Arc<Trace>> {
-        OPEN.with(|open| open.borrow().last().cloned())
+        OPEN.with(|open| open.borrow().last().cloned().flatten())
+    }
+
+    /// Makes none the current trace until the result is dropped: for code on the host that is not part of what is recorded.
+    pub fn hide() -> Opened {
+        OPEN.with(|open| open.borrow_mut().push(None));
+        Opened
     }
 
     /// Makes this the current trace until the result is dropped.
     pub fn open(self: &Arc<Trace>) -> Opened {
-        OPEN.with(|open| open.borrow_mut().push(self.clone()));
+        OPEN.with(|open| open.borrow_mut().push(Some(self.clone())));
         Opened
     }
 
@@ -144,6 +150,7 @@ impl Trace {
         };
         drop(recorder);
         drop(tape);
+        crate::grave::bury();
     }
 
     /// A handle was made for `node`.

@@ -36,7 +36,7 @@ struct Registered {
 
 static REGISTRY: RwLock<Option<FxHashMap<usize, Registered>>> = RwLock::new(None);
 
-fn registered(class: &Bound<'_, PyType>) -> Option<(Py<PyAny>, Py<PyAny>)> {
+pub fn registered(class: &Bound<'_, PyType>) -> Option<(Py<PyAny>, Py<PyAny>)> {
     let table = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
     let r = table.as_ref()?.get(&(class.as_ptr() as usize))?;
     Some((r.flatten.clone_ref(class.py()), r.unflatten.clone_ref(class.py())))
@@ -154,7 +154,7 @@ impl Tree {
         self.parts().map_or(matches!(self, Tree::Leaf) as usize, |p| p.iter().map(Tree::leaf_count).sum())
     }
 
-    fn parts(&self) -> Option<&[Tree]> {
+    pub fn parts(&self) -> Option<&[Tree]> {
         match self {
             Tree::Leaf | Tree::None => None,
             Tree::Tuple(p) | Tree::List(p) | Tree::Dict(_, p) | Tree::Named(_, p) => Some(p),
@@ -202,7 +202,7 @@ impl Tree {
         }
     }
 
-    fn show(&self, py: Python<'_>) -> String {
+    pub fn show(&self, py: Python<'_>) -> String {
         let all = |p: &[Tree]| p.iter().map(|t| t.show(py)).collect::<Vec<_>>().join(", ");
         let name = |c: &Py<PyType>| c.bind(py).name().map_or_else(|_| "?".into(), |n| n.to_string());
         match self {

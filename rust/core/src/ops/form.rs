@@ -37,7 +37,12 @@ impl Op {
     /// The form of the operation; `None` where it has no inputs, or is written by its name alone.
     pub fn form(&self) -> Option<Form> {
         Some(match self {
-            Op::Leaf(Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_)) | Op::Project(_) | Op::Factor(_) => return None,
+            Op::Leaf(Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_))
+            | Op::Project(_)
+            | Op::Factor(_)
+            | Op::Custom(_) => {
+                return None;
+            }
             Op::Leaf(Leaf::Alias) => elementwise("a", &["1"]),
             Op::Leaf(Leaf::Stop) => elementwise("stop_gradient(a)", &["0"]),
             Op::Unary(u) => unary(*u),

@@ -98,7 +98,8 @@ impl Scratch {
             if n.op == Op::Leaf(Leaf::Param) {
                 return Err(unknown(n.scope));
             }
-            for &x in &n.inputs {
+            let custom = t.custom_result(id);
+            for &x in custom.as_slice().iter().chain(if custom.is_some() { &[] } else { n.inputs.as_slice() }) {
                 let mark = &mut self.seen[x.index()];
                 if mark.0 != epoch {
                     *mark = (epoch, 1);
@@ -131,12 +132,16 @@ impl Scratch {
                 params.push(NodeId(i));
                 (Op::Leaf(Leaf::Param), SmallVec::new())
             } else {
-                (n.op.clone(), n.inputs.iter().map(|x| self.seen[x.index()].1).collect())
+                match t.custom_result(NodeId(i)) {
+                    // by value it is what was computed
+                    Some(x) => (Op::Leaf(Leaf::Alias), [self.seen[x.index()].1].into_iter().collect()),
+                    None => (n.op.clone(), n.inputs.iter().map(|x| self.seen[x.index()].1).collect()),
+                }
             };
             if keep
                 && !known
                 && !target
-                && (n.handles > 0 || dear(&n.op))
+                && (n.handles > 0 || dear(&op))
                 && !matches!(n.op, Op::Leaf(_))
                 && n.op.tuple().is_none()
             {
@@ -168,7 +173,8 @@ fn dear(op: &Op) -> bool {
         | Op::Windowed(_)
         | Op::Gather(_)
         // nothing to keep: the results are
-        | Op::Factor(_) => false,
+        | Op::Factor(_)
+        | Op::Custom(_) => false,
     }
 }
 

@@ -1,7 +1,6 @@
 //! grad and value_and_grad.
 
 use mlgrad_core::tape::{NodeId, shape};
-use mlgrad_core::walk;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -9,6 +8,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::callable::{Argnums, Held, bind, check_callable, describe};
 use super::session::{Session, any_array, fresh};
+use super::walks;
 use crate::array::Array;
 use crate::error::OrRaise;
 use crate::tree::Tree;
@@ -109,12 +109,8 @@ impl Grad {
         let (value, aux) = self.split(&returned)?;
         let y = self.scalar(&session, &value)?;
         let grads: Vec<NodeId> = {
-            let mut state = session.trace.lock()?;
-            let t = &mut state.tape;
-            let one = t.lit_like(1.0, y).or_raise(py)?;
-            let found = walk::vjp(t, &[y], &[one], &aliases).or_raise(py)?;
-            let zeros = |(g, &a): (Option<NodeId>, &NodeId)| g.map_or_else(|| t.lit_like(0.0, a), Ok);
-            found.into_iter().zip(&aliases).map(zeros).collect::<mlgrad_core::Result<_>>().or_raise(py)?
+            let one = session.trace.lock()?.tape.lit_like(1.0, y).or_raise(py)?;
+            walks::vjp_filled(py, &session.trace, &[y], &[one], &aliases)?
         };
         // everything that is asked for runs as one program
         let mut wanted = grads;
