@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ def sin_of_square(x):
     return np.sin(u)
 
 
+ROOT = Path(__file__).parent.parent
 SEVERAL = [0.3, 1.1, -0.6]
 e = math.exp
 
@@ -391,6 +393,24 @@ class TestExplanation:
         explanation = chain.explain(f)(0.7)
         close(explanation.gradient["x"], mlgrad.grad(f)(0.7))
 
+    def test_rules_of_ones_own(self):
+        @mlgrad.custom_vjp
+        def softplus(x):
+            return np.log(1 + np.exp(x))
+
+        softplus.defvjp(lambda x: (softplus(x), x), lambda x, g: (g * nn.sigmoid(x),))
+
+        def f(x):
+            return softplus(2 * x) * x
+
+        explanation = chain.explain(f)(0.3)
+        assert [s.text for s in explanation.steps] == ["2*x", "softplus(u1)", "u2*x"]
+        close(explanation.value, math.log(1 + e(0.6)) * 0.3)
+        close(explanation.gradient["x"], mlgrad.grad(f)(0.3))
+        close(explanation["u2"].edges[0].value, 1 / (1 + e(-0.6)))
+        close(explanation.paths["x"].total, mlgrad.grad(f)(0.3))
+        close(chain.explain(lambda x: np.linalg.slogdet(x)[1])(np.diag([2.0, 4.0])).gradient["x"], np.diag([0.5, 0.25]))
+
     def test_names_of_steps_avoid_those_of_arguments(self):
         explanation = chain.explain(lambda u1, u2: u1 * u2)(2.0, 3.0)
         assert [s.name for s in explanation.steps] == ["v1"]
@@ -469,6 +489,12 @@ class TestPicture:
         svg = chain.explain(sin_of_square)(1.5).svg()
         for text in ("2*x = 3", "cos(u1) = -0.628174", "value 2.25", "adjoint -1.88452", "u2 = sin(u1)"):
             assert text in svg
+
+    def test_the_picture_in_the_guide_is_that_of_today(self):
+        def f(x, y):
+            return y * np.log(x) * np.sin(y)
+
+        assert chain.explain(f)(1.2, 0.7).svg() + "\n" == (ROOT / "docs" / "chain_rule.svg").read_text()
 
     def test_marks_of_xml_are_escaped(self):
         svg = chain.explain(lambda x: np.where(x < 1, x, x * x))(0.5).svg()

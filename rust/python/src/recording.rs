@@ -16,7 +16,7 @@ use crate::convert;
 use crate::dtypes;
 use crate::error::OrRaise;
 use crate::trace::{Trace, known, meta};
-use crate::transform::{Session, check_callable, copy_any, reverse_walk, wrap_argument};
+use crate::transform::{Session, check_callable, copy_any, prepare_walk, reverse_walk, wrap_argument};
 use crate::tree::Tree;
 
 /// A function that was recorded: its nodes, and derivatives of parts of it.
@@ -83,6 +83,7 @@ impl Recording {
             let originals: Vec<NodeId> = originals.collect();
             copies.extend(originals.into_iter().zip(t.copy(n, &inputs)?));
             output = copies[&n];
+            t.share_rules(n, output);
         }
         Ok(Local { output, aliases, sources })
     }
@@ -457,6 +458,11 @@ fn record(
         }
         active
     };
+    if scope.is_none() {
+        // rules of custom operations are Python's: they are recorded while its Arrays live
+        let aliases: Vec<NodeId> = arguments.iter().map(|&(_, n)| n).collect();
+        prepare_walk(py, &session.trace, &aliases, &result.nodes, true)?;
+    }
     session.keep();
     session.trace.seal();
     Ok(Recording { trace: session.trace.clone(), arguments, outputs: result.nodes, returned: structure, active })
