@@ -675,6 +675,13 @@ class TestBackpropagation:
             for k, g in enumerate(mlgrad.grad(loss)(layers, x)):
                 close(flow.norms[str(k)], math.hypot(np.linalg.norm(g["W"]), np.linalg.norm(g["b"])))
 
+    def test_flows_can_be_plotted(self):
+        matplotlib = pytest.importorskip("matplotlib")
+        matplotlib.use("Agg")
+        flow = chain.gradient_flow(lambda p: np.sin(p[0] * p[1]), [1.0, 0.5])
+        ax = mlgrad.plot.gradient_flow({"one": flow, "again": flow})
+        close(ax.lines[0].get_ydata(), list(flow.norms.values()))
+
     def test_exploding_dead_and_named_layers(self):
         def loss(p, x):
             return p["first"] * x * 1e4 * p["second"] + 0.0 * p["dead"]

@@ -104,8 +104,11 @@ def test_every_operation_with_inputs_has_a_form():
             leaves, _ = mlgrad.tree.flatten(row.f(namespace(row), *xs))
             return leaves
 
-        for n in Recorded(f, tuple(args), what="test").nodes.values():
-            if n.inputs and n.op != "result" and n.op != "slogdet":
+        recorded = Recorded(f, tuple(args), what="test")
+        # operations with several results are written by their names
+        several = {i for n in recorded.nodes.values() if n.op == "result" for i in n.inputs}
+        for n in recorded.nodes.values():
+            if n.inputs and n.op != "result" and n.id not in several:
                 seen[n.op] = n.form
     assert len(seen) > 90
     missing = sorted(op for op, form in seen.items() if form is None)

@@ -8,7 +8,8 @@ array([ 0.        ,  1.08060461, -2.61457448])
 Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
 `jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, `custom_vjp`, `custom_jvp`, and `Tape`. Modules: `mlgrad.numpy`,
 `mlgrad.scipy.special`, `mlgrad.nn`, `mlgrad.chain`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy),
-`mlgrad.symbolic` (needs SymPy), `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they are imported when they are first used.
+`mlgrad.symbolic` (needs SymPy), `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they are
+imported when they are first used.
 """
 
 from __future__ import annotations
