@@ -8,8 +8,8 @@ array([ 0.        ,  1.08060461, -2.61457448])
 Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
 `jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, `custom_vjp`, `custom_jvp`, `pure_callback`, `debug_print`, and
 `Tape`. Control flow: `cond`, `switch`, `scan`, `fori_loop`, `while_loop`, `checkpoint`. Modules: `mlgrad.numpy`,
-`mlgrad.scipy.special`, `mlgrad.nn`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy), `mlgrad.tree`,
-`mlgrad.testing`, `mlgrad.plot`; they are imported when they are first used.
+`mlgrad.scipy.special`, `mlgrad.nn`, `mlgrad.chain`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy),
+`mlgrad.symbolic` (needs SymPy), `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they are imported when first used.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ from mlgrad._partial import (
 from mlgrad._transforms import grad, jit, jvp, linearize, stop_gradient, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
-    from mlgrad import implicit, nn, numpy, optimize, plot, scipy, testing, tree
+    from mlgrad import chain, implicit, nn, numpy, optimize, plot, scipy, symbolic, testing, tree
 
 __all__ = [
     "Array",
     "PerformanceWarning",
     "ShapeDtypeStruct",
     "Tape",
+    "chain",
     "checkpoint",
     "cond",
     "curl",
@@ -81,6 +82,7 @@ __all__ = [
     "set_num_threads",
     "stop_gradient",
     "switch",
+    "symbolic",
     "taylor",
     "testing",
     "total_derivative",
@@ -93,7 +95,7 @@ __all__ = [
 
 __version__: str = _core.__version__
 
-_MODULES = frozenset({"implicit", "nn", "numpy", "optimize", "plot", "scipy", "testing", "tree"})
+_MODULES = frozenset({"chain", "implicit", "nn", "numpy", "optimize", "plot", "scipy", "symbolic", "testing", "tree"})
 
 _rare.register()
 

@@ -13,7 +13,9 @@ mod index;
 mod jit;
 mod layout;
 mod leave;
+mod lines;
 mod methods;
+mod recording;
 mod settings;
 mod tape_api;
 mod trace;
@@ -33,6 +35,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     jit::register(m)?;
     debug::register(m)?;
     tape_api::register(m)?;
+    recording::register(m)?;
     tree::register(m)?;
     settings::register(m)?;
     function::register(m)

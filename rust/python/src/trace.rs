@@ -20,6 +20,7 @@ use crate::convert;
 use crate::debug;
 use crate::error::OrRaise;
 use crate::jit::Recorder;
+use crate::lines::Lines;
 
 /// See the module.
 pub struct Trace {
@@ -27,6 +28,8 @@ pub struct Trace {
     state: Mutex<State>,
     /// Whether this is the recording of a jitted function.
     pub jit: bool,
+    /// Whether the user's line of each node is kept.
+    pub keeps_lines: bool,
 }
 
 /// What the lock guards.
@@ -39,6 +42,7 @@ pub struct State {
     pub recorder: Option<Recorder>,
     /// The leaves of a `Tape`, with what has been accumulated for them.
     pub gradients: FxHashMap<NodeId, Option<NodeId>>,
+    pub lines: Option<Lines>,
 }
 
 /// A number of its own for each thread; cheaper than `std::thread::current`, which counts references.
@@ -67,6 +71,15 @@ impl Drop for Opened {
 
 impl Trace {
     pub fn new(jit: bool) -> Arc<Trace> {
+        Trace::with(jit, false)
+    }
+
+    /// A trace that keeps the user's line of each node, which costs some microseconds a call.
+    pub fn with_lines() -> Arc<Trace> {
+        Trace::with(false, true)
+    }
+
+    fn with(jit: bool, keeps_lines: bool) -> Arc<Trace> {
         Arc::new(Trace {
             thread: this_thread(),
             state: Mutex::new(State {
@@ -75,8 +88,10 @@ impl Trace {
                 sealed: false,
                 recorder: jit.then(Recorder::default),
                 gradients: FxHashMap::default(),
+                lines: keeps_lines.then(Lines::default),
             }),
             jit,
+            keeps_lines,
         })
     }
 

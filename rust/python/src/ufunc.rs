@@ -483,6 +483,9 @@ pub fn operator(py: Python<'_>, name: &str, me: &Array, other: &Any<'_>, reflect
             Ok(nodes.into_iter().map(|n| Made::keep(&mut s, n)).collect::<SmallVec<[Made; 2]>>())
         })
     };
+    if trace.keeps_lines {
+        trace.note_line(py)?;
+    }
     let mut made = result.or_raise(py)?;
     let finish = |m: Made| {
         let a = m.into_array(trace);

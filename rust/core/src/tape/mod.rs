@@ -289,4 +289,11 @@ impl Tape {
         let slot = self.rules.entry(node).or_default();
         *(if vjp { &mut slot.0 } else { &mut slot.1 }) = Some(Arc::new(rule));
     }
+
+    /// Gives a copy of a custom operation, at the same values, the rules of the original.
+    pub fn share_rules(&mut self, from: NodeId, to: NodeId) {
+        if let Some(rules) = self.rules.get(&from).cloned() {
+            self.rules.insert(to, rules);
+        }
+    }
 }

@@ -21,7 +21,7 @@ use pyo3::prelude::*;
 
 pub use callable::{Held, bind, check_callable, describe};
 pub use session::{Session, copy_any, fresh, wrap_argument};
-pub use walks::vjp as reverse_walk;
+pub use walks::{prepare as prepare_walk, vjp as reverse_walk};
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     grad::register(m)?;

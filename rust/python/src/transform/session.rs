@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mlgrad_core::numpy::Operand;
 use mlgrad_core::tape::{DType, NodeId, Value, shape};
 use numpy::PyUntypedArray;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -58,6 +58,18 @@ impl Session {
     /// On a trace that somebody else has opened.
     pub fn on(trace: &Arc<Trace>) -> Session {
         Session { trace: trace.clone(), outermost: false, start: 0, opened: None, keep: true }
+    }
+
+    /// On a trace of its own, which keeps the lines of nodes if `lines`. Refused inside another transform.
+    pub fn alone(what: &str, lines: bool) -> PyResult<Session> {
+        if Trace::current().is_some() {
+            return Err(PyRuntimeError::new_err(format!(
+                "{what} records a function on a tape of its own and cannot be used inside a transform or a Tape; call it outside"
+            )));
+        }
+        let trace = if lines { Trace::with_lines() } else { Trace::new(false) };
+        let opened = Some(trace.open());
+        Ok(Session { trace, outermost: true, start: 0, opened, keep: false })
     }
 
     /// The trace outlives this call: somebody else closes it.
@@ -151,6 +163,9 @@ impl Session {
 
     /// `nodes` as what the caller of the transform gets: Arrays inside another transform, NumPy outside.
     pub fn deliver(&mut self, py: Python<'_>, nodes: &[NodeId], arrays_given: bool) -> PyResult<Vec<Py<PyAny>>> {
+        if self.trace.keeps_lines {
+            self.trace.note_line(py)?;
+        }
         if !self.outermost {
             if arrays_given || self.trace.jit || self.looks_outside(nodes) {
                 return nodes.iter().map(|&n| Ok(Array::wrap(py, &self.trace, n)?.into_any())).collect();
