@@ -40,7 +40,9 @@ impl Op {
             Op::Leaf(Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_))
             | Op::Project(_)
             | Op::Factor(_)
-            | Op::Custom(_) => {
+            | Op::Custom(_)
+            | Op::Host(_)
+            | Op::Control(_) => {
                 return None;
             }
             Op::Leaf(Leaf::Alias) => elementwise("a", &["1"]),
