@@ -23,10 +23,10 @@ STAGES = (
 )
 WEIGHTS = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84)
 ERROR = (-71 / 57600, 0.0, 71 / 16695, -71 / 1920, 17253 / 339200, -22 / 525, 1 / 40)
-# between the ends of a step: Shampine, "Some practical Runge-Kutta formulas" (1986); powers 2, 3, 4 of the fraction
+# between the ends of a step: Shampine, "Some practical Runge-Kutta formulas" (1986); powers 2, 3, 4 of the fraction, for
+# all slopes but the second
 BETWEEN = (
     (-8048581381 / 2820520608, 8663915743 / 2820520608, -12715105075 / 11282082432),
-    (0.0, 0.0, 0.0),
     (131558114200 / 32700410799, -68118460800 / 10900136933, 87487479700 / 32700410799),
     (-1754552775 / 470086768, 14199869525 / 1410260304, -10690763975 / 1880347072),
     (127303824393 / 49829197408, -318862633887 / 49829197408, 701980252875 / 199316789632),
@@ -127,9 +127,8 @@ def _solve(
     first = slope(y, t[0])
     forward = np.where(t[-1] >= t[0], 1.0, -1.0).astype(y.dtype)
     h = np.minimum(_first_step(slope, y, first, t[0], forward, tolerances), hmax).astype(y.dtype)
-    flat = tuple(y * 0.0 for _ in range(3))
-    # y, f and t after the last step; the size of the next; start, size and curve of the last; what went wrong
-    carry = (y, first, t[0], stopped(h), (y, first, t[0], h * 0.0 + 1.0, *flat), h < 0)
+    # y, f and t after the last step; the size of the next; start, size and slopes of the last; what went wrong
+    carry = (y, first, t[0], stopped(h), (y, t[0], h * 0.0 + 1.0, *(y * 0.0 for _ in range(6))), h < 0)
 
     def to(carry: Any, target: Any) -> Any:
         def going(inner: Any) -> Any:
@@ -200,17 +199,16 @@ def _step(slope: Function, state: Any, forward: Any, tolerances: tuple[float, fl
     factor = np.clip(factor, 0.2, np.where(good, 10.0, 1.0))
     new = stopped(np.minimum(h * factor, hmax)).astype(y.dtype)
     failed = ~good & (new <= 4 * np.finfo(y.dtype).eps * np.abs(stopped(t)))
-    curve = tuple(_combined(tuple(row[k] for row in BETWEEN), slopes) for k in range(3))
-    chosen = [
-        np.where(good, a, b)
-        for a, b in zip((y1, slopes[-1], t1, y, dy, t, signed, *curve), (y, dy, t, *last), strict=True)
-    ]
+    del slopes[1]  # which the solution between the ends does not need either
+    pairs = zip((y1, slopes[-1], t1, y, t, signed, *slopes), (y, dy, t, *last), strict=True)
+    chosen = [np.where(good, a, b) for a, b in pairs]
     return chosen[0], chosen[1], chosen[2], new, tuple(chosen[3:]), failed | (new <= 0)
 
 
 def _between(last: Any, target: Any) -> Any:
     """Return the solution at `target`, within the last step."""
-    y, dy, t, h, *curve = last
+    y, t, h, *slopes = last
     at = target - t
     x = at / h
-    return y + at * (dy + x * (curve[0] + x * (curve[1] + x * curve[2])))
+    curve = [_combined(tuple(row[k] for row in BETWEEN), slopes) for k in range(3)]
+    return y + at * (slopes[0] + x * (curve[0] + x * (curve[1] + x * curve[2])))
