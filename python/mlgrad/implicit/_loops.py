@@ -14,10 +14,10 @@ def while_loop(going: Function, step: Function, carry: Any) -> Any:
     """Repeat `step` while `going`."""
     try:
         return _control.while_loop(going, step, carry)
-    except TypeError:
-        if not _at_hand(carry):
+    except TypeError as error:
+        # the function looks at values, which a loop that is recorded does not have; a Python loop has them
+        if "not known while" not in str(error) or not _at_hand(carry):
             raise
-    # the function may look at values, which a loop that is recorded does not have: a Python loop does
     while bool(going(carry)):
         carry = step(carry)
     return carry

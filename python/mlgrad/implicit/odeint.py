@@ -23,8 +23,8 @@ STAGES = (
 )
 WEIGHTS = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84)
 ERROR = (-71 / 57600, 0.0, 71 / 16695, -71 / 1920, 17253 / 339200, -22 / 525, 1 / 40)
-# between the ends of a step: Shampine, "Some practical Runge-Kutta formulas" (1986); powers 2, 3, 4 of the fraction, for
-# all slopes but the second
+# between the ends of a step: Shampine, "Some practical Runge-Kutta formulas" (1986); powers 2, 3, 4 of the fraction,
+# for all slopes but the second
 BETWEEN = (
     (-8048581381 / 2820520608, 8663915743 / 2820520608, -12715105075 / 11282082432),
     (131558114200 / 32700410799, -68118460800 / 10900136933, 87487479700 / 32700410799),
