@@ -1,5 +1,7 @@
 //! Plans against a plain evaluator, against each other, and at their limits.
 
+#[path = "plan/products.rs"]
+mod products;
 #[path = "plan/rows.rs"]
 mod rows;
 
