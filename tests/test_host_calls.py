@@ -1,4 +1,4 @@
-"""pure_callback and debug_print: how often, in which order, with what, and what they say where something does not fit."""
+"""pure_callback and debug_print: how often, in which order, with what, and what they say."""
 
 import math
 
