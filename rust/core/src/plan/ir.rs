@@ -199,7 +199,8 @@ impl Builder<'_> {
             | Op::Sort(_)
             | Op::Linalg(_)
             | Op::Factor(_)
-            | Op::Host(_) => {
+            | Op::Host(_)
+            | Op::Control(_) => {
                 let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
                 self.opaque(i, inputs)
             }

@@ -27,7 +27,8 @@ pub fn elementwise(op: &Op, from: DType, to: DType) -> Result<Kernel> {
         | Op::Project(_)
         | Op::Factor(_)
         | Op::Custom(_)
-        | Op::Host(_) => return Err(Error::Internal(format!("{} is not elementwise", op.name()))),
+        | Op::Host(_)
+        | Op::Control(_) => return Err(Error::Internal(format!("{} is not elementwise", op.name()))),
     };
     found.ok_or_else(|| {
         Error::Type(format!(
@@ -67,7 +68,7 @@ pub fn cost(op: &Op) -> u32 {
         Op::Leaf(_) | Op::Movement(_) | Op::Windowed(_) => 2,
         Op::Reduce(_) | Op::ArgReduce(_) | Op::Gather(_) | Op::Scan(_) => 5,
         Op::Project(_) | Op::Custom(_) => 0,
-        Op::MatMul(_) | Op::Sort(_) | Op::Linalg(_) | Op::Factor(_) => 100,
+        Op::MatMul(_) | Op::Sort(_) | Op::Linalg(_) | Op::Factor(_) | Op::Control(_) => 100,
         Op::Host(_) => 10_000,
     }
 }

@@ -182,7 +182,8 @@ fn dear(op: &Op) -> bool {
         // nothing to keep: the results are
         | Op::Factor(_)
         | Op::Custom(_)
-        | Op::Host(_) => false,
+        | Op::Host(_)
+        | Op::Control(_) => false,
     }
 }
 

@@ -123,7 +123,8 @@ impl Builder {
             | Op::Project(_)
             | Op::Factor(_)
             | Op::Custom(_)
-            | Op::Host(_) => Err(n),
+            | Op::Host(_)
+            | Op::Control(_) => Err(n),
         }
     }
 }
