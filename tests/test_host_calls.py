@@ -1,4 +1,4 @@
-"""pure_callback and debug_print: how often, in which order, with what, and what they say where something does not fit."""
+"""pure_callback and debug_print: how often, in which order, with what, and what they say."""
 
 import math
 
@@ -354,3 +354,34 @@ def test_against_jax():
     ours, theirs = program(mlgrad, np), program(jax, jnp)
     np.testing.assert_allclose(mlgrad.grad(ours)(X), jax.grad(theirs)(X), rtol=1e-13)
     np.testing.assert_allclose(mlgrad.jit(mlgrad.grad(ours))(X), jax.grad(theirs)(X), rtol=1e-13)
+
+
+class TestControlFlow:
+    def test_in_branches_and_loops(self):
+        calls = []
+
+        def host(x):
+            calls.append(float(x))
+            return np.sin(x)
+
+        f = lambda x: mlgrad.pure_callback(host, x, x)
+        g = mlgrad.jit(lambda x: mlgrad.cond(x > 0, f, lambda x: x, x))
+        assert g(0.5) == np.sin(0.5)
+        assert g(-0.5) == -0.5
+        assert calls == [0.5]
+        calls.clear()
+        loop = mlgrad.jit(lambda x: mlgrad.scan(lambda c, _: (f(c), c), x, None, length=3))
+        last, before = loop(0.5)
+        np.testing.assert_allclose(before, [0.5, np.sin(0.5), np.sin(np.sin(0.5))], rtol=1e-15)
+        np.testing.assert_allclose(calls, before, rtol=1e-15)
+        assert last == np.sin(before[2])
+
+    def test_what_is_not_there_yet_says_so(self):
+        def body(c, _):
+            mlgrad.debug_print("{}", c)
+            return c, None
+
+        with pytest.raises(TypeError, match="debug_print in a body of control flow"):
+            mlgrad.scan(body, 1.0, None, length=3)
+        # and leaves nothing behind
+        mlgrad.grad(lambda x: mlgrad.debug_print("fine") or x)(1.0)

@@ -59,13 +59,13 @@ class _Custom:
                 raise TypeError(f"{self._name}: a {self._kind} function without signature takes no keyword arguments")
             return args
         bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
         if bound.kwargs:
             names = ", ".join(bound.kwargs)
             raise TypeError(
                 f"{self._name}: a {self._kind} function cannot take the keyword-only argument(s) {names}: its rules "
                 "get arguments by position; make them positional"
             )
+        bound.apply_defaults()
         return bound.args
 
     def _split(self, args: tuple[Any, ...]) -> tuple[tuple[int, ...], tuple[Any, ...], tuple[Any, ...]]:

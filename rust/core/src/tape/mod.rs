@@ -58,6 +58,8 @@ pub struct Tape {
     floors: Vec<u32>,
     /// How many custom operations there are.
     customs: usize,
+    /// How many bodies of control flow are being recorded, one in the other.
+    pub bodies: u32,
     /// Host calls that were recorded and have not run.
     hosts: Vec<NodeId>,
     /// The rules that have been recorded for custom operations.

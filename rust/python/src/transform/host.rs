@@ -239,6 +239,12 @@ fn host_call(
             .collect::<PyResult<_>>()?;
         return tree.unflatten(py, &mut out.into_iter());
     };
+    if results.is_empty() && trace.lock()?.tape.bodies > 0 {
+        return Err(PyTypeError::new_err(
+            "debug_print in a body of control flow (cond, scan, while_loop, checkpoint, …) is not supported yet; return the value \
+             from the body and print it outside, or write a Python loop or if",
+        ));
+    }
     let found = trace.lock()?.tape.host_call(call, &nodes, results);
     let (_, found) = found.or_raise(py)?;
     run_pending(py, &trace)?;

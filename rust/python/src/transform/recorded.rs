@@ -142,6 +142,7 @@ impl Recorded {
     }
 
     /// A walk whose seeds (like `like`) are of another trace: it is done here from abstract seeds, and planted there.
+    #[expect(clippy::too_many_arguments, reason = "one call of a recorded function")]
     pub fn walk_for(
         &self,
         py: Python<'_>,
