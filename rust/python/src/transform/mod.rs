@@ -1,6 +1,8 @@
 //! The transforms: each calls the user's function on Arrays and walks the tape that this leaves.
 
 mod callable;
+mod closure;
+mod control;
 mod custom;
 mod grad;
 mod jvp;
@@ -23,10 +25,12 @@ pub use walks::vjp as reverse_walk;
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     grad::register(m)?;
     vjp::register(m)?;
+    control::register(m)?;
     jvp::register(m)?;
     linearize::register(m)?;
     stop::register(m)?;
     traced::register(m)?;
+    closure::register(m)?;
     vmap::register(m)?;
     custom::register(m)
 }
