@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use loom::cell::UnsafeCell as Cell;
+pub use loom::cell::UnsafeCell;
 pub use loom::hint::spin_loop;
 pub use loom::sync::Mutex;
 pub use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crew::{Crew, Ran};
-use crate::sync::Cell;
+use crate::sync::UnsafeCell;
 
 /// Plain cells that tasks write: loom reports a write that is not ordered before the caller's read, or that comes after it.
-struct Slots(Vec<Cell<usize>>);
+struct Slots(Vec<UnsafeCell<usize>>);
 
 // SAFETY: loom checks what the protocol promises, that no two threads are in one cell at a time.
 unsafe impl Sync for Slots {}
@@ -17,7 +17,7 @@ unsafe impl Send for Slots {}
 
 impl Slots {
     fn new(n: usize) -> Slots {
-        Slots((0..n).map(|_| Cell::new(0)).collect())
+        Slots((0..n).map(|_| UnsafeCell::new(0)).collect())
     }
 
     fn add(&self, i: usize, amount: usize) {

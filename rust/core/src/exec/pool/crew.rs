@@ -13,7 +13,9 @@ use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Cell, Mutex, Thread, park, spawn, spin, spin_loop, yield_now};
+use super::sync::{
+    AtomicBool, AtomicU64, AtomicUsize, Mutex, Thread, UnsafeCell, park, spawn, spin, spin_loop, yield_now,
+};
 
 /// A job as the helpers see it.
 #[derive(Clone, Copy)]
@@ -36,9 +38,9 @@ struct Helper {
 /// What became of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
-    /// It is done, and helpers took part.
+    /// It is done, and helpers were in it to the end.
     Together,
-    /// It is done; no helper was seen.
+    /// It is done; helpers had left again by its end, or never came.
     Alone,
     /// Nothing has been done: the crew is in use, by another thread or by a job that we are part of, or belongs to the
     /// parent of a fork.
@@ -52,8 +54,8 @@ pub struct Crew {
     /// The number of the job (from bit 32 up), whether it can be joined ([`OPEN`]) and how many helpers are in it.
     state: Line<AtomicU64>,
     next: Line<AtomicUsize>,
-    job: Cell<Option<Job>>,
-    helpers: Cell<Vec<Helper>>,
+    job: UnsafeCell<Option<Job>>,
+    helpers: UnsafeCell<Vec<Helper>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// How long a helper looks for the next job before it sleeps.
     patience: fn() -> Duration,
@@ -77,8 +79,8 @@ impl Crew {
             busy: AtomicBool::new(false),
             state: Line(AtomicU64::new(0)),
             next: Line(AtomicUsize::new(0)),
-            job: Cell::new(None),
-            helpers: Cell::new(Vec::new()),
+            job: UnsafeCell::new(None),
+            helpers: UnsafeCell::new(Vec::new()),
             panic: Mutex::new(None),
             patience,
         }

@@ -8,12 +8,12 @@ pub use std::sync::Mutex;
 pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 pub use std::thread::{Thread, park, yield_now};
 
-/// An `UnsafeCell` whose accesses have a beginning and an end.
-pub struct Cell<T>(std::cell::UnsafeCell<T>);
+/// A cell whose accesses have a beginning and an end.
+pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
-impl<T> Cell<T> {
-    pub fn new(value: T) -> Cell<T> {
-        Cell(std::cell::UnsafeCell::new(value))
+impl<T> UnsafeCell<T> {
+    pub fn new(value: T) -> UnsafeCell<T> {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
     }
 
     pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
