@@ -38,6 +38,7 @@ __all__ = [
     "num_threads",
     "ones",
     "record",
+    "recording",
     "register_array_function",
     "scan",
     "set_debug_nans",
@@ -253,7 +254,7 @@ def value_and_grad(
 def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]: ...
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]: ...
 def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]: ...
-def record(
+def recording(
     f: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any] | None = None,

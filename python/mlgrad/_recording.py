@@ -99,7 +99,7 @@ class Recorded:
         if not callable(f):
             raise TypeError(f"{what}: expected a function, got {type(f).__name__}; pass the function itself")
         self.name = function_name(f)
-        self.core = _core.record(f, args, dict(kwargs or {}), lines=lines, abstract=abstract)
+        self.core = _core.recording(f, args, dict(kwargs or {}), lines=lines, abstract=abstract)
         self.nodes = {n["id"]: Node(**n) for n in self.core.nodes()}
         names = leaf_names(f, args, kwargs or {})
         self.arguments = tuple(Argument(names[k], n, k) for k, n in self.core.arguments)

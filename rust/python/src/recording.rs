@@ -1,4 +1,4 @@
-//! `record`: a function's steps as data, and the ordinary derivative walks over parts of them. What explanations, symbolic
+//! `recording`: a function's steps as data, and the ordinary derivative walks over parts of them. What explanations, symbolic
 //! expressions and gradient flow are made of.
 
 use mlgrad_core::numpy::Operand;
@@ -380,7 +380,7 @@ fn attributes<'py>(py: Python<'py>, op: &Op, dtype: mlgrad_core::tape::DType) ->
 /// leaves have no values, so that Python cannot branch on them.
 #[pyfunction]
 #[pyo3(signature = (f, args, kwargs = None, *, lines = true, r#abstract = false))]
-fn record(
+fn recording(
     py: Python<'_>,
     f: &Bound<'_, PyAny>,
     args: &Bound<'_, PyTuple>,
@@ -388,8 +388,8 @@ fn record(
     lines: bool,
     r#abstract: bool,
 ) -> PyResult<Recording> {
-    check_callable("record", f)?;
-    let mut session = Session::alone("record", lines)?;
+    check_callable("recording", f)?;
+    let mut session = Session::alone("recording a function", lines)?;
     // held until the function has returned, for its address is what lines are kept inside of
     let frame = if lines { py.import("sys")?.call_method1("_getframe", (0,)).ok() } else { None };
     if let Some(frame) = &frame {
@@ -470,5 +470,5 @@ fn record(
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Recording>()?;
-    m.add_function(wrap_pyfunction!(record, m)?)
+    m.add_function(wrap_pyfunction!(recording, m)?)
 }

@@ -26,6 +26,7 @@ struct Closed {
 
 /// `f(*args)` for Arrays: its result; the Arrays that it takes from outside, as far as derivatives may flow to them; and f as
 /// a function of both (`None` where there are none).
+#[allow(clippy::type_complexity, reason = "the tuple that Python gets")]
 #[pyfunction]
 #[pyo3(signature = (f, *args))]
 fn close_over<'py>(

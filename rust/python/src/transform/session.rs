@@ -64,7 +64,7 @@ impl Session {
     pub fn alone(what: &str, lines: bool) -> PyResult<Session> {
         if Trace::current().is_some() {
             return Err(PyRuntimeError::new_err(format!(
-                "{what} records a function on a tape of its own and cannot be used inside a transform or a Tape; call it outside"
+                "{what} needs a tape of its own and cannot be used inside a transform or a Tape; do it outside"
             )));
         }
         let trace = if lines { Trace::with_lines() } else { Trace::new(false) };
