@@ -6,7 +6,8 @@
 array([ 0.        ,  1.08060461, -2.61457448])
 
 Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
-`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, `custom_vjp`, `custom_jvp`, and `Tape`. Control flow: `cond`,
+`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, `custom_vjp`, `custom_jvp`, `pure_callback`,
+`debug_print`, `debug_nans`, and `Tape`. Control flow: `cond`,
 `switch`, `scan`, `fori_loop`, `while_loop`, `checkpoint`. Modules: `mlgrad.numpy`, `mlgrad.scipy.special`,
 `mlgrad.nn`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy), `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they
 are imported when they are first used.
@@ -21,6 +22,8 @@ from mlgrad import _core, _rare
 from mlgrad._control import checkpoint, cond, fori_loop, scan, switch, while_loop
 from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
 from mlgrad._custom import custom_jvp, custom_vjp
+from mlgrad._debug import debug_nans
+from mlgrad._host import ShapeDtypeStruct, debug_print, pure_callback
 from mlgrad._jacobian import elementwise_grad, hessian, hvp, jacfwd, jacobian, jacrev
 from mlgrad._partial import (
     curl,
@@ -41,12 +44,15 @@ if TYPE_CHECKING:
 __all__ = [
     "Array",
     "PerformanceWarning",
+    "ShapeDtypeStruct",
     "Tape",
     "checkpoint",
     "cond",
     "curl",
     "custom_jvp",
     "custom_vjp",
+    "debug_nans",
+    "debug_print",
     "directional_derivative",
     "divergence",
     "elementwise_grad",
@@ -70,6 +76,7 @@ __all__ = [
     "optimize",
     "partial_derivative",
     "plot",
+    "pure_callback",
     "scan",
     "scipy",
     "set_num_threads",

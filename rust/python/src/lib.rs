@@ -4,6 +4,7 @@ mod args;
 mod array;
 mod build;
 mod convert;
+mod debug;
 mod dtypes;
 mod error;
 mod function;
@@ -30,6 +31,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     methods::register(m)?;
     transform::register(m)?;
     jit::register(m)?;
+    debug::register(m)?;
     tape_api::register(m)?;
     tree::register(m)?;
     settings::register(m)?;

@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 
 use crate::convert;
+use crate::debug;
 use crate::error::OrRaise;
 use crate::jit::Recorder;
 
@@ -181,6 +182,9 @@ impl Trace {
             (plan, extracted.params, values, extracted.outputs)
         };
         let result = run(py, &plan, &values);
+        if let (true, Ok(results)) = (debug::is_on(), &result) {
+            self.check_results(py, nodes, exact, &values, results)?;
+        }
         let mut state = self.access();
         if let Some(recorder) = &mut state.recorder {
             recorder.ran(&plan, &params, &values, &outputs, result.is_ok());

@@ -7,6 +7,7 @@ mod factor;
 pub mod gemm;
 mod gemm_block;
 mod gemv;
+mod host;
 mod lanes;
 mod memory_limit;
 pub mod narrow;

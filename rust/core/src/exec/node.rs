@@ -82,6 +82,7 @@ impl Call {
             }
             Op::Control(c) => control::nanoseconds(c, &self.bodies),
             Op::Gather(_) | Op::Scan(_) | Op::ArgReduce(_) | Op::Windowed(_) => 20 + out.max(size(0)).max(size(1)),
+            Op::Host(_) => 100_000,
             Op::Leaf(_)
             | Op::Unary(_)
             | Op::Binary(_)
@@ -156,6 +157,8 @@ impl Call {
             Op::Control(c) => unsafe { self.control(c, bases) },
             // SAFETY: the caller's.
             Op::Factor(f) => unsafe { self.factor(f, bases) },
+            // SAFETY: the caller's.
+            Op::Host(h) => unsafe { self.host(h, bases) },
             Op::Leaf(_)
             | Op::Unary(_)
             | Op::Binary(_)

@@ -9,6 +9,7 @@ pub mod control;
 mod custom;
 mod factor;
 mod gather;
+mod host;
 mod leaf;
 mod linalg;
 mod matmul;
@@ -26,6 +27,7 @@ pub use control::Control;
 pub use custom::{Attached, Custom, CustomRule, Level};
 pub use factor::Factor;
 pub use gather::Gather;
+pub use host::{Host, HostCall, HostInput, HostOutput, Method};
 pub use leaf::Leaf;
 pub use linalg::Linalg;
 pub use matmul::MatMul;
@@ -174,7 +176,7 @@ macro_rules! families {
 
 families!(
     one: Leaf, Unary, Binary, Select, Cast, Movement, Windowed, Reduce, ArgReduce, MatMul, Gather, Scan, Sort, Linalg, Project;
-    many: Factor, Custom, Control
+    many: Factor, Custom, Host, Control
 );
 
 impl Op {

@@ -199,6 +199,7 @@ impl Builder<'_> {
             | Op::Sort(_)
             | Op::Linalg(_)
             | Op::Factor(_)
+            | Op::Host(_)
             | Op::Control(_) => {
                 let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
                 self.opaque(i, inputs)

@@ -5,6 +5,7 @@
 //! (`lower`).
 
 mod cache;
+pub mod diagnose;
 pub mod frame;
 mod ir;
 mod kernel;
@@ -20,7 +21,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use cache::{Stats, clear, plan_for, set_limits, stats};
-pub use program::{Extracted, Node, Program, extract, extract_exact};
+pub use program::{Extracted, Node, Program, extract, extract_exact, extract_listed};
 
 pub use crate::exec::run::Param;
 use crate::exec::run::{Code, Runner, Unit};

@@ -48,6 +48,13 @@ pub fn extract_exact(t: &Tape, targets: &[NodeId]) -> Result<Extracted> {
     collect(t, targets, false)
 }
 
+/// The same as one of these two, with the node of the tape behind each node of the program.
+pub fn extract_listed(t: &Tape, targets: &[NodeId], keep: bool) -> Result<(Extracted, Vec<NodeId>)> {
+    let mut scratch = Scratch::default();
+    let extracted = scratch.collect(t, targets, keep)?;
+    Ok((extracted, scratch.list.into_iter().map(NodeId).collect()))
+}
+
 /// Marks by node of a tape, valid where the epoch is the current one: nothing is cleared between calls, so that a call costs
 /// what the pending part costs, however long the tape is.
 #[derive(Default)]
@@ -175,6 +182,7 @@ fn dear(op: &Op) -> bool {
         // nothing to keep: the results are
         | Op::Factor(_)
         | Op::Custom(_)
+        | Op::Host(_)
         | Op::Control(_) => false,
     }
 }

@@ -67,8 +67,8 @@ struct Call<'py> {
 /// How a replay ended.
 enum End {
     Values(Py<PyAny>),
-    /// A guard came out as in no recording so far; the lines of the guards on the way.
-    Unknown(Option<String>),
+    /// A guard came out as in no recording so far; the line of the last guard on the way, and what calls of the host came to.
+    Unknown(Option<String>, Vec<PyResult<Vec<Value>>>),
 }
 
 fn locked<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -153,6 +153,12 @@ impl Jit {
             return Ok(f.call(args, kwargs)?.unbind());
         }
         let call = self.take(py, args, kwargs)?;
+        if crate::debug::is_on() {
+            // recorded anew, so that each evaluation is looked at and lines are known
+            let (_, output, values) = self.record(py, &call, Vec::new())?;
+            return output_of(py, &output, values);
+        }
+        let mut called = Vec::new();
         let entry = match self.find(py, &call)? {
             Some(entry) => {
                 let replay = locked(&entry.replay).clone();
@@ -161,7 +167,8 @@ impl Jit {
                         self.hits.fetch_add(1, Ordering::Relaxed);
                         return Ok(out);
                     }
-                    End::Unknown(line) => {
+                    End::Unknown(line, done) => {
+                        called = done;
                         if replay.variants >= MAX_VARIANTS {
                             entry.warn(py, f, line)?;
                             return Ok(f.call(args, kwargs)?.unbind());
@@ -173,9 +180,9 @@ impl Jit {
             None => None,
         };
         self.recordings.fetch_add(1, Ordering::Relaxed);
-        let (recorder, output, values) = self.record(py, &call)?;
+        let (recorder, output, values) = self.record(py, &call, called)?;
         if self.check {
-            let (again, _, _) = self.record(py, &call)?;
+            let (again, _, _) = self.record(py, &call, Vec::new())?;
             recorder.compare(&again).map_err(PyValueError::new_err)?;
         }
         let result = output_of(py, &output, values)?;
@@ -200,15 +207,26 @@ impl Jit {
                 e
             }
         };
-        let new = Arc::new(locked(&entry.replay).clone().with(py, &recorder, output));
+        // comparing calls of the host may run Python code: not under the lock
+        let known = locked(&entry.replay).clone();
+        let new = Arc::new(known.with(py, &recorder, output));
+        drop(known);
         let old = std::mem::replace(&mut *locked(&entry.replay), new);
         drop(old);
         Ok(result)
     }
 
     /// Calls f on Arrays and writes down what happens.
-    fn record(&self, py: Python<'_>, call: &Call<'_>) -> PyResult<(Recorder, Output, Vec<Option<Value>>)> {
+    fn record(
+        &self,
+        py: Python<'_>,
+        call: &Call<'_>,
+        called: Vec<PyResult<Vec<Value>>>,
+    ) -> PyResult<(Recorder, Output, Vec<Option<Value>>)> {
         let trace = Trace::new(true);
+        if let Some(r) = &mut trace.access().recorder {
+            r.replayed = called.into();
+        }
         let opened = trace.open();
         let done = Finally(trace.clone());
         let mut handles = Vec::with_capacity(call.leaves.len());
@@ -367,10 +385,11 @@ impl Replay {
             });
         }
         let mut computed: Vec<Value> = Vec::new();
+        let mut called: Vec<PyResult<Vec<Value>>> = Vec::new();
         let mut at = 0;
         let mut line = None;
         loop {
-            let Some(step) = self.steps.get(at) else { return Ok(End::Unknown(line)) };
+            let Some(step) = self.steps.get(at) else { return Ok(End::Unknown(line, called)) };
             let (action, children) = match step {
                 Step::Return(output) => {
                     let mut values = Vec::with_capacity(output.leaves.len());
@@ -429,6 +448,26 @@ impl Replay {
                         Err(_) => Outcome::Raised,
                     }
                 }
+                Action::Call { host, params } => {
+                    let mut inputs = Vec::with_capacity(params.len());
+                    for (s, (shape, dtype)) in params.iter().zip(host.inputs()) {
+                        let value = match s {
+                            Source::Computed(k) => computed[*k].clone(),
+                            Source::Constant(v) => v.clone(),
+                            Source::Held(k) => held[*k].value(py)?,
+                            Source::Argument(k) => match &call.leaves[*k] {
+                                Leaf::Traced(d, _) => d.value(py)?,
+                                Leaf::Static(_) => return Err(PyRuntimeError::new_err("a static leaf as an argument")),
+                            },
+                        };
+                        inputs.push((value, shape.clone(), *dtype));
+                    }
+                    let done = host.evaluate(&inputs).or_raise(py);
+                    let outcome = if done.is_ok() { Outcome::Done } else { Outcome::Raised };
+                    computed.extend(done.iter().flatten().cloned());
+                    called.push(done);
+                    outcome
+                }
                 Action::Read { source, dtype } => Outcome::Bits(match source {
                     Source::Computed(k) => computed[*k].first(*dtype),
                     Source::Constant(v) => v.first(*dtype),
@@ -441,7 +480,7 @@ impl Replay {
             };
             match children.iter().find(|(o, _)| *o == outcome) {
                 Some(&(_, next)) => at = next,
-                None => return Ok(End::Unknown(line)),
+                None => return Ok(End::Unknown(line, called)),
             }
         }
     }
@@ -490,6 +529,9 @@ impl Jit {
             for (i, step) in replay.steps.iter().enumerate() {
                 match step {
                     Step::Do { action: Action::Run { plan, .. }, .. } => text += &format!("step {i}: run\n{plan}\n"),
+                    Step::Do { action: Action::Call { host, .. }, .. } => {
+                        text += &format!("step {i}: call of {}\n", host.call.name());
+                    }
                     Step::Do { action: Action::Read { .. }, children, line } => {
                         text += &format!(
                             "step {i}: guard at {}, {} outcomes\n",

@@ -5,6 +5,7 @@ mod closure;
 mod control;
 mod custom;
 mod grad;
+mod host;
 mod jvp;
 mod linearize;
 mod recorded;
@@ -32,5 +33,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     traced::register(m)?;
     closure::register(m)?;
     vmap::register(m)?;
-    custom::register(m)
+    custom::register(m)?;
+    host::register(m)
 }

@@ -77,8 +77,15 @@ impl Session {
         let tree = Tree::flatten(argument, &mut leaves)?;
         let mut nodes = Vec::with_capacity(leaves.len());
         let mut handles = Vec::with_capacity(leaves.len());
-        for leaf in &leaves {
-            let (node, weak) = self.lift_float(what, which, leaf)?;
+        for (k, leaf) in leaves.iter().enumerate() {
+            let (node, weak) = match self.lift_float(what, which, leaf) {
+                // once more, with the path to the leaf
+                Err(_) if leaves.len() > 1 || !matches!(tree, Tree::Leaf) => {
+                    let at = tree.paths(py).swap_remove(k);
+                    self.lift_float(what, &format!("{which}{at}"), leaf)?
+                }
+                other => other?,
+            };
             let alias = self.trace.lock()?.tape.alias(node).or_raise(py)?;
             nodes.push(alias);
             handles.push(wrap_argument(py, &self.trace, alias, weak)?.into_any());
@@ -90,7 +97,13 @@ impl Session {
     /// A leaf that derivatives are taken with respect to.
     pub fn lift_float(&self, what: &str, which: &str, leaf: &Bound<'_, PyAny>) -> PyResult<(NodeId, bool)> {
         let py = leaf.py();
-        let operand = convert::lift(py, &self.trace, leaf)?;
+        let Some(operand) = convert::try_lift(py, &self.trace, leaf)? else {
+            return Err(PyTypeError::new_err(format!(
+                "{what}: {which} is a {}, which has no derivative; give arrays and floats alone to what is differentiated, and \
+                 the rest in arguments of its own (outside argnums), which reach the function unchanged",
+                leaf.get_type().name()?
+            )));
+        };
         if let Operand::Float(v) = operand {
             let node = self
                 .trace

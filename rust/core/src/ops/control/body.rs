@@ -276,7 +276,7 @@ pub fn stays_inside(op: &Op) -> bool {
         | Op::Scan(_)
         | Op::Sort(_) => false,
         // as one with what it is a result of
-        Op::Project(_) | Op::Control(_) | Op::Custom(_) => true,
+        Op::Project(_) | Op::Control(_) | Op::Custom(_) | Op::Host(_) => true,
     }
 }
 
