@@ -108,6 +108,12 @@ impl Body {
         body
     }
 
+    /// Whether anything in it depends on parameter `k`.
+    pub fn reads(&self, k: usize) -> bool {
+        let (p, program) = (self.0.program.params[k], &self.0.program);
+        program.outputs.contains(&p) || program.nodes.iter().any(|n| n.inputs.contains(&p))
+    }
+
     pub fn params(&self) -> &[Meta] {
         &self.0.params
     }

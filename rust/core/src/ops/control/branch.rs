@@ -18,6 +18,11 @@ pub struct Branch {
 }
 
 impl Branch {
+    /// Whether input `k` makes a difference.
+    pub fn reads(&self, k: usize) -> bool {
+        k.checked_sub(self.first()).is_none_or(|k| self.bodies.iter().any(|b| b.reads(k)))
+    }
+
     /// The place of the first argument of the bodies.
     fn first(&self) -> usize {
         usize::from(self.bodies.len() > 1)

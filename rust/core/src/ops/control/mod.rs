@@ -24,6 +24,14 @@ pub enum Control {
 }
 
 impl Control {
+    /// Whether input `k` makes a difference: what is recorded for all bodies need not matter to any.
+    pub fn reads(&self, k: usize) -> bool {
+        match self {
+            Control::Branch(c) => c.reads(k),
+            Control::For(_) | Control::While(_) => true,
+        }
+    }
+
     fn rules(&self) -> &dyn Tuple {
         match self {
             Control::Branch(c) => c,
