@@ -40,7 +40,8 @@ impl Op {
             Op::Leaf(Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_))
             | Op::Project(_)
             | Op::Factor(_)
-            | Op::Custom(_) => {
+            | Op::Custom(_)
+            | Op::Control(_) => {
                 return None;
             }
             Op::Leaf(Leaf::Alias) => elementwise("a", &["1"]),

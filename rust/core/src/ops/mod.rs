@@ -5,6 +5,7 @@
 
 mod binary;
 mod cast;
+pub mod control;
 mod custom;
 mod factor;
 mod form;
@@ -22,6 +23,7 @@ mod unary;
 mod window;
 
 pub use cast::Cast;
+pub use control::Control;
 pub use custom::{Attached, Custom, CustomRule, Level};
 pub use factor::Factor;
 pub use form::{Form, Kind as FormKind};
@@ -174,7 +176,7 @@ macro_rules! families {
 
 families!(
     one: Leaf, Unary, Binary, Select, Cast, Movement, Windowed, Reduce, ArgReduce, MatMul, Gather, Scan, Sort, Linalg, Project;
-    many: Factor, Custom
+    many: Factor, Custom, Control
 );
 
 impl Op {

@@ -53,6 +53,8 @@ pub struct Tape {
     nodes: Vec<Node>,
     /// Whether each abstract scope is still open; scope k is at k - 1.
     scopes: Vec<bool>,
+    /// The bodies that are being recorded and may never run: all that is recorded now belongs to them.
+    floors: Vec<u32>,
     /// How many custom operations there are.
     customs: usize,
     /// The rules that have been recorded for custom operations.
@@ -113,7 +115,7 @@ impl Tape {
                 shape::show(&shape)
             )));
         }
-        let mut scope = 0;
+        let mut scope = self.floors.last().copied().unwrap_or(0);
         for &i in inputs {
             let s = self.nodes[i.index()].scope;
             if s != 0 {
@@ -140,7 +142,10 @@ impl Tape {
     /// A value from outside: never part of a plan's key.
     pub fn param(&mut self, value: Value, shape: Shape, dtype: DType) -> Result<NodeId> {
         let id = self.push(Op::Leaf(Leaf::Param), &[], shape, dtype)?;
-        self.nodes[id.index()].value = Some(value);
+        let n = &mut self.nodes[id.index()];
+        n.value = Some(value);
+        // a value is known whatever is being recorded
+        n.scope = 0;
         Ok(id)
     }
 
@@ -155,6 +160,16 @@ impl Tape {
     pub fn open_scope(&mut self) -> u32 {
         self.scopes.push(true);
         self.scopes.len() as u32
+    }
+
+    /// From here on whatever is recorded belongs to the scope, whether or not it depends on its arguments: in a branch that is
+    /// not taken nothing is computed.
+    pub fn push_floor(&mut self, scope: u32) {
+        self.floors.push(scope);
+    }
+
+    pub fn pop_floor(&mut self) {
+        self.floors.pop();
     }
 
     /// Whatever depends on the scope's arguments can no longer be used.
