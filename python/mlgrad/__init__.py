@@ -7,9 +7,10 @@ array([ 0.        ,  1.08060461, -2.61457448])
 
 Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
 `jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, `custom_vjp`, `custom_jvp`, `pure_callback`, `debug_print`,
-`debug_nans` and `Tape`. Control flow: `cond`, `switch`, `scan`, `fori_loop`, `while_loop`, `checkpoint`. Modules: `mlgrad.numpy`,
-`mlgrad.scipy.special`, `mlgrad.nn`, `mlgrad.chain`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy),
-`mlgrad.symbolic` (needs SymPy), `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they are imported when first used.
+`debug_nans` and `Tape`. Control flow: `cond`, `switch`, `scan`, `fori_loop`, `while_loop`, `checkpoint`. Modules:
+`mlgrad.numpy`, `mlgrad.scipy.special`, `mlgrad.nn`, `mlgrad.chain`, `mlgrad.implicit`, `mlgrad.optimize` (needs
+SciPy), `mlgrad.symbolic` (needs SymPy), `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they are imported when they
+are first used.
 """
 
 from __future__ import annotations
