@@ -84,7 +84,11 @@ impl Custom {
     }
 
     fn unresolved(&self) -> Error {
-        Error::Internal(format!("the rule of {} was not recorded", self.rule.name()))
+        Error::Type(format!(
+            "the derivative of {name}, which has a rule of its own, is asked for inside the body of a cond, scan, while_loop or \
+             checkpoint, where such rules cannot be recorded; call {name} outside of it, or use Python's own control flow",
+            name = self.rule.name()
+        ))
     }
 }
 
