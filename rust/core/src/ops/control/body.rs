@@ -22,6 +22,8 @@ struct Inner {
     key: u128,
     params: Vec<Meta>,
     outputs: Vec<Meta>,
+    /// Whether a rule of a user is in it.
+    private: bool,
     derived: Mutex<FxHashMap<Vec<u64>, Arc<Derived>>>,
     /// By which outputs are wanted; the cache of plans and the calls in other plans own them.
     plans: Mutex<Vec<(Mask, Weak<Plan>)>>,
@@ -77,6 +79,12 @@ const MAX_BYTES: usize = 64 << 20;
 impl Body {
     pub fn new(program: Program) -> Body {
         let key = program.key();
+        // rules of users are told apart by their place in memory: such a body is not found again, and not kept for that
+        let private = program.nodes.iter().any(|n| match &n.op {
+            Op::Custom(_) => true,
+            Op::Control(c) => c.bodies().any(|b| b.0.private),
+            _ => false,
+        });
         if let Some(known) = locked(&KNOWN).get_or_insert_default().bodies.get(&key) {
             return known.clone();
         }
@@ -85,8 +93,18 @@ impl Body {
         };
         let (params, outputs) = (meta(&program.params), meta(&program.outputs));
         let bytes = program.bytes();
-        let body =
-            Body(Arc::new(Inner { program, key, params, outputs, derived: Mutex::default(), plans: Mutex::default() }));
+        let body = Body(Arc::new(Inner {
+            program,
+            key,
+            params,
+            outputs,
+            private,
+            derived: Mutex::default(),
+            plans: Mutex::default(),
+        }));
+        if private {
+            return body;
+        }
         let mut dropped = Vec::new();
         let mut guard = locked(&KNOWN);
         let known = guard.get_or_insert_default();
