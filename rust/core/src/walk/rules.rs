@@ -146,12 +146,7 @@ pub fn transpose(t: &mut Tape, rule: &Template, given: &[Option<NodeId>], name: 
         None => x.index() >= start && depends.get(x.index() - start).copied().unwrap_or(false),
     };
     for i in 0..new.len() {
-        let node = NodeId((from + i) as u32);
-        let reads = |k: usize| match t.op(node) {
-            Op::Control(c) => c.reads(k),
-            _ => true,
-        };
-        new[i] = t.inputs(node).iter().enumerate().any(|(k, &x)| reads(k) && tainted(&new, x));
+        new[i] = t.inputs_of(from + i).iter().any(|&x| tainted(&new, x));
     }
     if found.iter().flatten().any(|&x| tainted(&new, x)) {
         return Err(Error::Type(format!(

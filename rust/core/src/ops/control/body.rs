@@ -132,6 +132,24 @@ impl Body {
         program.outputs.contains(&p) || program.nodes.iter().any(|n| n.inputs.contains(&p))
     }
 
+    /// The same without some of its parameters, none of which anything depends on.
+    pub fn keeping(&self, keep: &[bool]) -> Body {
+        if keep.iter().all(|&k| k) {
+            return self.clone();
+        }
+        let program = &self.0.program;
+        let gone: FxHashSet<u32> = program.params.iter().zip(keep).filter(|(_, k)| !**k).map(|(&p, _)| p).collect();
+        let mut place = vec![0; program.nodes.len()];
+        let mut nodes = Vec::with_capacity(program.nodes.len() - gone.len());
+        for (i, n) in program.nodes.iter().enumerate().filter(|(i, _)| !gone.contains(&(*i as u32))) {
+            place[i] = nodes.len() as u32;
+            let inputs = n.inputs.iter().map(|&x| place[x as usize]).collect();
+            nodes.push(plan::Node { inputs, ..n.clone() });
+        }
+        let at = |list: &[u32]| list.iter().filter(|x| !gone.contains(x)).map(|&x| place[x as usize]).collect();
+        Body::new(Program { nodes, params: at(&program.params), outputs: at(&program.outputs) })
+    }
+
     pub fn params(&self) -> &[Meta] {
         &self.0.params
     }

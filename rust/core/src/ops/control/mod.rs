@@ -24,14 +24,6 @@ pub enum Control {
 }
 
 impl Control {
-    /// Whether input `k` makes a difference: what is recorded for all bodies need not matter to any.
-    pub fn reads(&self, k: usize) -> bool {
-        match self {
-            Control::Branch(c) => c.reads(k),
-            Control::For(_) | Control::While(_) => true,
-        }
-    }
-
     /// All bodies.
     pub fn bodies(&self) -> Box<dyn Iterator<Item = &Body> + '_> {
         match self {
