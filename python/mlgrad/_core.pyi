@@ -37,7 +37,6 @@ __all__ = [
     "memory_stats",
     "num_threads",
     "ones",
-    "record",
     "recording",
     "register_array_function",
     "scan",
