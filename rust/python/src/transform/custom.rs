@@ -138,11 +138,14 @@ fn attach(
     tree.unflatten(py, &mut handles.into_iter())
 }
 
+/// The end of the tape, and the arguments twice.
+type Begun = (usize, Py<PyAny>, Py<PyAny>);
+
 /// What a call of a custom function begins with: the end of the tape, for `since`, and the arguments twice, for the function
 /// and for `attach`: as fresh aliases, so that a use of the same Array from a closure can be told apart, and with handles of
 /// their own, so that what is written to them is not seen outside. `None` where no tape is open.
 #[pyfunction]
-fn begin_call(py: Python<'_>, args: &Bound<'_, PyAny>) -> PyResult<Option<(usize, Py<PyAny>, Py<PyAny>)>> {
+fn begin_call(py: Python<'_>, args: &Bound<'_, PyAny>) -> PyResult<Option<Begun>> {
     let Some(trace) = Trace::current() else { return Ok(None) };
     let mut leaves = Vec::new();
     let tree = Tree::flatten(args, &mut leaves)?;
