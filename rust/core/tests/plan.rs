@@ -1,5 +1,10 @@
 //! Plans against a plain evaluator, against each other, and at their limits.
 
+#[path = "plan/products.rs"]
+mod products;
+#[path = "plan/rows.rs"]
+mod rows;
+
 use std::sync::Mutex;
 
 use mlgrad_core::exec::buffer::Buffer;
@@ -9,6 +14,9 @@ use mlgrad_core::plan::{self, Options, Plan, extract, extract_exact};
 use mlgrad_core::tape::{Axes, DType, NodeId, Tape, Value, shape};
 use mlgrad_core::walk;
 use proptest::prelude::*;
+
+#[path = "plan/shift.rs"]
+mod shift;
 
 /// For tests that set the number of threads, or options of the process.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -135,6 +143,8 @@ fn plain(t: &Tape) -> Vec<Vec<f64>> {
                         Binary::Maximum => x.max(y),
                         Binary::Less => f64::from(x < y),
                         Binary::Equal => f64::from(x == y),
+                        Binary::LogicalAnd => f64::from(x != 0.0 && y != 0.0),
+                        Binary::LogicalOr => f64::from(x != 0.0 || y != 0.0),
                         other => panic!("{other:?}"),
                     })
                 })

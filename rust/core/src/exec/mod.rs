@@ -14,6 +14,7 @@ pub mod narrow;
 pub mod node;
 pub mod pool;
 pub mod region;
+pub mod rows;
 pub mod run;
 pub mod straight;
 pub mod strided;

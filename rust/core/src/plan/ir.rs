@@ -6,8 +6,11 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use super::absorb::{self, Absorbed, Absorption};
+use super::frame::Frame;
 use super::kernel;
 use super::program::Program;
+use super::shift::Shifts;
 use super::view::View;
 use crate::math::{self, Kernel};
 use crate::ops::{Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Windowed};
@@ -22,7 +25,7 @@ const WIDE: usize = 256;
 pub const DIRECT: u32 = u32::MAX;
 
 /// How a node reads another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ref {
     pub node: u32,
     /// A place in the table of views, or [`DIRECT`].
@@ -35,7 +38,7 @@ impl Ref {
     }
 }
 
-/// An operation that is one call: not fused with anything.
+/// An operation that is one call: not fused with anything, but for a product, which may be added to a third input.
 #[derive(Debug)]
 pub struct Opaque {
     pub op: Op,
@@ -50,7 +53,8 @@ pub const NOBODY: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub struct Fold {
     pub op: ReduceOp,
-    /// The input is `rows` rows of `row` elements. Trailing: one result a row. Leading: the rows are joined into one.
+    /// The input is `rows` rows of `row` elements. Trailing: one result a row. Leading: the rows are joined into one. An input
+    /// of a single row may be longer: what comes after it does not count.
     pub rows: usize,
     pub row: usize,
     pub leading: bool,
@@ -66,6 +70,8 @@ pub enum Kind {
     Map(Kernel),
     /// The input's elements in the order of the view.
     Copy,
+    /// The input inside the frame, zero outside.
+    Mask(Box<Frame>),
     Fold(Fold),
     Opaque(Box<Opaque>),
     /// A result, in this shape, of the operation with several that is the only input, which computes it.
@@ -93,27 +99,32 @@ pub struct Ir {
 
 /// What a node of the program has become.
 #[derive(Clone, Copy)]
-struct Value {
-    node: u32,
+pub(super) struct Value {
+    pub(super) node: u32,
     /// A view whose elements in C order are the value; its axes need not be those of the shape.
-    view: u32,
+    pub(super) view: u32,
 }
 
-struct Builder<'a> {
-    p: &'a Program,
-    ir: Ir,
+pub(super) struct Builder<'a> {
+    pub(super) p: &'a Program,
+    pub(super) ir: Ir,
     values: Vec<Value>,
     consts: FxHashMap<(u64, DType), u32>,
     iotas: FxHashMap<usize, u32>,
+    absorption: Absorption,
+    pub(super) shifts: Shifts,
 }
 
-pub fn build(p: &Program) -> Result<Ir> {
+/// Arrays of more than `over` elements that are put together from pieces become elementwise nodes where that pays.
+pub fn build(p: &Program, over: usize) -> Result<Ir> {
     let mut b = Builder {
         p,
         ir: Ir::default(),
         values: Vec::with_capacity(p.nodes.len()),
         consts: FxHashMap::default(),
         iotas: FxHashMap::default(),
+        absorption: absorb::absorption(p),
+        shifts: Shifts::new(p, over),
     };
     b.ir.nodes.reserve(p.nodes.len() + p.outputs.len());
     let mut param = vec![u32::MAX; 0];
@@ -133,7 +144,7 @@ pub fn build(p: &Program) -> Result<Ir> {
 }
 
 impl Builder<'_> {
-    fn push(&mut self, kind: Kind, inputs: SmallVec<[Ref; 3]>, n: usize, dtype: DType, cost: u32) -> u32 {
+    pub(super) fn push(&mut self, kind: Kind, inputs: SmallVec<[Ref; 3]>, n: usize, dtype: DType, cost: u32) -> u32 {
         self.ir.nodes.push(Node { kind, inputs, n, dtype, cost });
         (self.ir.nodes.len() - 1) as u32
     }
@@ -161,6 +172,12 @@ impl Builder<'_> {
             Op::Leaf(Leaf::Literal(bits)) => whole(self.number(*bits, dtype)),
             Op::Leaf(Leaf::Iota(axis)) => self.iota(&n.shape, *axis as usize),
             Op::Leaf(Leaf::Alias | Leaf::Stop) => self.values[n.inputs[0] as usize],
+            Op::Binary(_) if let Some(Absorbed { product, to }) = self.absorption.additions[i] => {
+                let factors = self.p.nodes[product as usize].inputs.clone();
+                let mut inputs: SmallVec<[Ref; 3]> = factors.iter().map(|&x| self.strided(x)).collect();
+                inputs.push(self.reference(to));
+                self.opaque(product as usize, &[factors[0], factors[1], to], inputs)
+            }
             Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Select(_) => {
                 let last = *n.inputs.last().unwrap_or(&0);
                 let k = kernel::elementwise(&n.op, self.p.nodes[last as usize].dtype, dtype)?;
@@ -172,12 +189,21 @@ impl Builder<'_> {
             Op::Movement(Movement::Transpose(perm)) => self.moved(n.inputs[0], |v| v.transpose(perm)),
             Op::Windowed(Windowed::Slice(w)) => self.moved(n.inputs[0], |v| v.slice(w, &n.shape)),
             Op::Reduce(r) => whole(self.reduce(r, n.inputs[0], size, dtype)?),
+            // its addition does the work
+            Op::MatMul(_) if self.absorption.absorbed[i] => whole(NOBODY),
             Op::MatMul(_) => {
                 // strides are for the kernel to follow
                 let inputs = n.inputs.iter().map(|&x| self.strided(x)).collect();
-                self.opaque(i, inputs)
+                self.opaque(i, &n.inputs, inputs)
             }
-            Op::Windowed(Windowed::Update(_) | Windowed::Assemble(_))
+            Op::Windowed(Windowed::Assemble(ws)) => match self.assembled(i, ws)? {
+                Some(at) => whole(at),
+                None => {
+                    let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
+                    self.opaque(i, &n.inputs, inputs)
+                }
+            },
+            Op::Windowed(Windowed::Update(_))
             | Op::ArgReduce(_)
             | Op::Gather(_)
             | Op::Scan(_)
@@ -187,7 +213,7 @@ impl Builder<'_> {
             | Op::Host(_)
             | Op::Control(_) => {
                 let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
-                self.opaque(i, inputs)
+                self.opaque(i, &n.inputs, inputs)
             }
             Op::Custom(_) => return Err(Error::Internal("a custom operation in a program".into())),
             Op::Project(Project(k)) => {
@@ -216,11 +242,12 @@ impl Builder<'_> {
         })
     }
 
-    fn opaque(&mut self, i: usize, inputs: SmallVec<[Ref; 3]>) -> Value {
+    /// A call of the operation of node i, on these nodes.
+    fn opaque(&mut self, i: usize, from: &[u32], inputs: SmallVec<[Ref; 3]>) -> Value {
         let n = &self.p.nodes[i];
         let opaque = Opaque {
             op: n.op.clone(),
-            inputs: n.inputs.iter().map(|&x| &self.p.nodes[x as usize]).map(|x| (x.shape.clone(), x.dtype)).collect(),
+            inputs: from.iter().map(|&x| &self.p.nodes[x as usize]).map(|x| (x.shape.clone(), x.dtype)).collect(),
             shape: n.shape.clone(),
             results: SmallVec::new(),
         };
@@ -229,7 +256,7 @@ impl Builder<'_> {
         Value { node, view: DIRECT }
     }
 
-    fn number(&mut self, bits: u64, dtype: DType) -> u32 {
+    pub(super) fn number(&mut self, bits: u64, dtype: DType) -> u32 {
         if let Some(&at) = self.consts.get(&(bits, dtype)) {
             return at;
         }
@@ -238,7 +265,7 @@ impl Builder<'_> {
         at
     }
 
-    fn is_number(&self, node: u32) -> bool {
+    pub(super) fn is_number(&self, node: u32) -> bool {
         matches!(self.ir.nodes[node as usize].kind, Kind::Const(_))
     }
 
@@ -253,7 +280,7 @@ impl Builder<'_> {
                 at
             }
         };
-        let mut v = View { offset: 0, dims: to.into(), strides: SmallVec::from_elem(0, to.len()) };
+        let mut v = View { offset: 0, dims: to.into(), strides: SmallVec::from_elem(0, to.len()), frame: None };
         v.strides[axis] = 1;
         self.viewed(node, v)
     }
@@ -270,7 +297,7 @@ impl Builder<'_> {
         Value { node, view: (self.ir.views.len() - 1) as u32 }
     }
 
-    fn reference(&self, x: u32) -> Ref {
+    pub(super) fn reference(&self, x: u32) -> Ref {
         let v = self.values[x as usize];
         Ref { node: v.node, view: v.view }
     }
@@ -374,6 +401,12 @@ impl Builder<'_> {
         } else {
             Fold { op: r.op, rows: kept, row: summed, leading: false }
         };
+        if kept == 1
+            && let Some(input) = self.hosted(input, summed)
+        {
+            let fold = Fold { op: r.op, rows: 1, row: summed, leading: false };
+            return Ok(self.push(Kind::Fold(fold), [input].into_iter().collect(), 1, dtype, 3));
+        }
         // a reduction reads an array of its own size
         let input = if self.is_number(input.node) || input.view != DIRECT {
             let n = summed * kept;

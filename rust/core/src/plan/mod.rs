@@ -4,14 +4,18 @@
 //! repetitions go (`simplify`), movement becomes views (`ir`), nodes become regions (`region`), and values get places
 //! (`lower`).
 
+mod absorb;
 mod cache;
 pub mod diagnose;
+pub mod frame;
 mod ir;
 mod kernel;
 mod lower;
 mod memory;
 mod program;
 mod region;
+pub mod rows;
+mod shift;
 mod simplify;
 pub mod view;
 
@@ -20,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use cache::{Stats, clear, plan_for, set_limits, stats};
 pub use program::{Extracted, Node, Program, extract, extract_exact, extract_listed};
+pub use rows::LONGEST as LONGEST_ROW;
 
 pub use crate::exec::run::Param;
 use crate::exec::run::{Code, Runner, Unit};
@@ -75,9 +80,10 @@ impl Plan {
         let nodes = program.nodes.len();
         let scalars: Vec<bool> = program.outputs.iter().map(|&o| program.nodes[o as usize].shape.is_empty()).collect();
         let program = if options.simplify { simplify::simplify(program) } else { program };
-        let ir = ir::build(&program)?;
-        let schedule = region::partition(&ir, options.small.min(1024), options.fuse);
-        let mut code = lower::lower(&ir, &schedule, options.small.min(1024))?;
+        let small = options.small.min(1024);
+        let ir = ir::build(&program, if options.fuse { small } else { usize::MAX })?;
+        let schedule = region::partition(&ir, small, options.fuse);
+        let mut code = lower::lower(&ir, &schedule, small)?;
         for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {
             slot.scalar = scalar;
         }
