@@ -245,7 +245,9 @@ impl Region {
                 unsafe { view.load(bases.at(*place), 0, longest.min(self.n), at(&ptrs, *dst)) };
             }
         }
-        let end = range.end;
+        // how far a task writes: up to where the next one begins, or to the end of the array's last vector
+        let next = range.clone().rev().find_map(|i| self.block(i)).map_or(0, |b| b.start + b.len);
+        let stop = |step: usize| if next == self.n { (next * step).next_multiple_of(ALIGN) } else { next * step };
         for i in range {
             if i % 64 == 63 && pool::interrupted() {
                 failed.fetch_max(1, Relaxed);
@@ -254,7 +256,6 @@ impl Region {
                 return;
             }
             let Some(block) = self.block(i) else { continue };
-            let last = i + 1 == end;
             let mut spilled = false;
             for (m, p) in self.mems.iter().zip(&mut ptrs[1..]) {
                 if m.step == 0 {
@@ -279,19 +280,20 @@ impl Region {
                 if bytes % ALIGN == 0 {
                     continue;
                 }
-                // the padding at the end of an array is for vectors that begin at a whole one
-                let aligned = (*p as usize).is_multiple_of(ALIGN);
+                let whole = from + bytes.next_multiple_of(ALIGN);
                 if m.written {
-                    // whole vectors would run into what another thread writes, or past the end
-                    if last && !(aligned && block.start + block.len == self.n) {
+                    // whole vectors would run into what another thread writes, or past the end of the array
+                    if whole > stop(m.step) {
                         *p = registers.wrapping_add(m.spill);
                         spilled = true;
                     }
                     continue;
                 }
+                // a block that begins within a vector has no padding behind it
+                let aligned = (*p as usize).is_multiple_of(ALIGN);
                 let there = m.inside.map_or(self.n, |inside| inside.1);
-                let end = m.readable.unwrap_or(if aligned { usize::MAX } else { there * m.step });
-                if from + bytes.next_multiple_of(ALIGN) > end {
+                let readable = m.readable.unwrap_or(if aligned { usize::MAX } else { there * m.step });
+                if whole > readable {
                     let register = registers.wrapping_add(m.spill);
                     // SAFETY: the block lies in the array, the register has room for it.
                     unsafe { std::ptr::copy_nonoverlapping(*p, register, bytes) };

@@ -499,6 +499,7 @@ impl Lower<'_> {
     }
 
     fn finish(mut self) -> Result<Code> {
+        // apart from every small array: those of other units live on while a region runs
         let registers = self.small.fresh(self.registers);
         for unit in &mut self.code.units {
             if let Unit::Region(r) = unit {
