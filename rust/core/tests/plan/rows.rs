@@ -137,6 +137,18 @@ proptest! {
     }
 }
 
+/// Programs whose sums were once overwritten by a block that began within a vector.
+#[test]
+fn blocks_that_begin_within_a_vector() {
+    for seed in [7619313259437557111, 8544130267095841816] {
+        for steps in 1..30 {
+            for dtype in [DType::F64, DType::F32] {
+                agree(&over_rows(seed, steps, (70, 257), dtype), seed);
+            }
+        }
+    }
+}
+
 #[test]
 fn arrays_without_rows_or_columns() {
     for shape in [(0, 5), (5, 0), (0, 0), (1, 4), (4, 1), (1, 3000), (3000, 1)] {
