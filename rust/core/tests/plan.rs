@@ -471,6 +471,37 @@ fn lengths_around_a_block() {
     }
 }
 
+/// Blocks that begin within a vector must not write past the end of their array, nor share registers with small values.
+#[test]
+fn rows_that_are_no_whole_vectors() {
+    for (rows, row) in [(70, 257), (33, 129), (65, 1023), (9, 1025), (127, 65), (300, 3), (5, 4099)] {
+        for dtype in [DType::F64, DType::F32] {
+            let (mut t, mut r) = (Tape::new(), Noise(rows as u64 * 8191 + row as u64));
+            let mut some = |t: &mut Tape, shape: &[usize]| {
+                let x: Vec<f64> = (0..shape.iter().product()).map(|_| r.number() / 4.0).collect();
+                param(t, &x, shape, dtype)
+            };
+            let (x, column) = (some(&mut t, &[rows, row]), some(&mut t, &[rows]));
+            let up = t.reshape(column, &[rows, 1]).unwrap();
+            let up = t.broadcast_to(up, &[rows, row]).unwrap();
+            let y = t.binary(Binary::Maximum, x, up).unwrap();
+            let y = t.unary(Unary::Sin, y).unwrap();
+            let down = t.sum(y, &[0]).unwrap();
+            let down = t.scale(down, 0.1).unwrap();
+            let tanh = t.unary(Unary::Tanh, column).unwrap();
+            let z = t.broadcast_to(down, &[rows, row]).unwrap();
+            let z = t.mul(x, z).unwrap();
+            let across = t.sum(z, &[1]).unwrap();
+            let both = t.add(across, tanh).unwrap();
+            let spread = t.reshape(both, &[rows, 1]).unwrap();
+            let spread = t.broadcast_to(spread, &[rows, row]).unwrap();
+            let last = t.sub(y, spread).unwrap();
+            t.total(last).unwrap();
+            agree(&t, 1);
+        }
+    }
+}
+
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

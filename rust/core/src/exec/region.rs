@@ -205,6 +205,9 @@ impl Region {
                 unsafe { view.load(bases.at(*place), 0, longest.min(self.n), at(&ptrs, *dst)) };
             }
         }
+        // how far a task writes: up to where the next one begins, or to the end of the array's last vector
+        let next = (first..end).rev().find_map(|i| self.block(i)).map_or(0, |b| b.start + b.len);
+        let stop = |step: usize| if next == self.n { (next * step).next_multiple_of(ALIGN) } else { next * step };
         for i in first..end {
             if i % 64 == 63 && pool::interrupted() {
                 failed.fetch_max(1, Relaxed);
@@ -213,7 +216,6 @@ impl Region {
                 return;
             }
             let Some(block) = self.block(i) else { continue };
-            let last = i + 1 == end;
             let mut spilled = false;
             for (m, p) in self.mems.iter().zip(&mut ptrs[1..]) {
                 if m.step == 0 {
@@ -229,13 +231,19 @@ impl Region {
                 if bytes % ALIGN == 0 {
                     continue;
                 }
+                let whole = from + bytes.next_multiple_of(ALIGN);
                 if m.written {
-                    // whole vectors would run into what another thread writes, but for the end of the array
-                    if last && block.start + block.len != self.n {
+                    // whole vectors would run into what another thread writes, or past the end of the array
+                    if whole > stop(m.step) {
                         *p = registers.wrapping_add(m.spill);
                         spilled = true;
                     }
-                } else if m.readable.is_some_and(|end| from + bytes.next_multiple_of(ALIGN) > end) {
+                    continue;
+                }
+                // a block that begins within a vector has no padding behind it
+                let unaligned = !(*p as usize).is_multiple_of(ALIGN);
+                let readable = m.readable.unwrap_or(if unaligned { self.n * m.step } else { usize::MAX });
+                if whole > readable {
                     let register = registers.wrapping_add(m.spill);
                     // SAFETY: the block lies in the array, the register has room for it.
                     unsafe { std::ptr::copy_nonoverlapping(*p, register, bytes) };

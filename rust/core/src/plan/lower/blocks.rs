@@ -288,7 +288,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let size = padded(8 * piece.max(if row <= BLOCK { row * rows_a_block } else { 0 }));
         let mut registers = count * size;
         for m in &mut self.mems {
-            if m.written || m.readable.is_some() {
+            if m.step != 0 {
                 m.spill = registers;
                 registers += if m.leaf { padded(8 * BLOCK) } else { size };
             }

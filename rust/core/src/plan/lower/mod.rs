@@ -488,7 +488,8 @@ impl Lower<'_> {
     }
 
     fn finish(mut self) -> Result<Code> {
-        let registers = self.small.take(self.registers);
+        // apart from every small array: those of other units live on while a region runs
+        let registers = self.small.fresh(self.registers);
         for unit in &mut self.code.units {
             if let Unit::Region(r) = unit {
                 r.at = Place { base: SMALL, offset: registers };
