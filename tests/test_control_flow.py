@@ -7,6 +7,7 @@ import sys
 import textwrap
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,7 +15,6 @@ import mlgrad
 from mlgrad import checkpoint, cond, fori_loop, scan, switch, while_loop
 from mlgrad.testing import check_grads
 
-jax = pytest.importorskip("jax")
 jax.config.update("jax_enable_x64", True)
 jnp = jax.numpy
 
