@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mlgrad_core::plan::{self, Plan};
+use mlgrad_core::plan::{self, Answer, Plan, Ran, Recipe};
 use mlgrad_core::tape::DType;
 use mlgrad_core::tape::{NodeId, Shape, Tape, Value};
 use numpy::PyUntypedArray;
@@ -146,19 +146,73 @@ impl Trace {
 
     /// Computes `nodes`, and keeps them and whatever of their ancestors is worth it.
     pub fn evaluate(&self, py: Python<'_>, nodes: &[NodeId]) -> PyResult<()> {
-        self.compute(py, nodes, false)
+        self.compute(py, nodes, false).map(drop)
     }
 
     /// Computes `nodes` as the last thing that this tape is for: nothing else is kept.
     pub fn finish(&self, py: Python<'_>, nodes: &[NodeId]) -> PyResult<()> {
-        self.compute(py, nodes, true)
+        self.compute(py, nodes, true).map(drop)
     }
 
-    fn compute(&self, py: Python<'_>, nodes: &[NodeId], exact: bool) -> PyResult<()> {
+    /// The values of the nodes that `derive` makes of a complete recording, as the last thing that this tape is for.
+    /// Together with the tape `question` says all that they depend on: what was done for it once is remembered.
+    pub fn solve(
+        &self,
+        py: Python<'_>,
+        question: impl IntoIterator<Item = u64>,
+        derive: impl FnOnce(&mut Tape) -> mlgrad_core::Result<Vec<NodeId>>,
+    ) -> PyResult<Vec<Answer>> {
+        let key = if self.jit { None } else { self.lock()?.tape.key(question) };
+        if let Some((recipe, plan)) = key.and_then(plan::recall)
+            && let Some(answers) = self.follow(py, &recipe, plan.as_deref())?
+        {
+            return Ok(answers);
+        }
+        let (recorded, wanted) = {
+            let mut state = self.lock()?;
+            (state.tape.len(), derive(&mut state.tape).or_raise(py)?)
+        };
+        let ran = self.compute(py, &wanted, true)?;
+        let state = self.access();
+        if let Some(key) = key
+            && let Some(recipe) = Recipe::new(&state.tape, recorded, &wanted, ran.as_ref())
+        {
+            plan::remember(key, recipe);
+        }
+        let answer = |&n: &NodeId| {
+            let n = state.tape.node(n);
+            Ok((known(n.value.clone())?, n.shape.clone(), n.dtype))
+        };
+        wanted.iter().map(answer).collect()
+    }
+
+    /// What a recipe gives on this tape; `None` if the tape does not have what it takes.
+    fn follow(&self, py: Python<'_>, recipe: &Recipe, plan: Option<&Plan>) -> PyResult<Option<Vec<Answer>>> {
+        let results = match plan {
+            None => Vec::new(),
+            // the values are read in place, under the lock, where nothing can look for signals meanwhile
+            Some(plan) if plan.is_brief() => {
+                let state = self.access();
+                let Some(params) = recipe.params(&state.tape, plan) else { return Ok(None) };
+                let results = plan.run(&params);
+                drop(params);
+                drop(state);
+                results.or_raise(py)?
+            }
+            Some(plan) => {
+                let Some(values) = recipe.values(&self.access().tape) else { return Ok(None) };
+                run(py, plan, &values).or_raise(py)?
+            }
+        };
+        Ok(recipe.answers(&self.access().tape, results))
+    }
+
+    /// Says what ran, if anything had to.
+    fn compute(&self, py: Python<'_>, nodes: &[NodeId], exact: bool) -> PyResult<Option<Ran>> {
         let (plan, params, values, outputs) = {
             let state = self.access();
             if nodes.iter().all(|&n| state.tape.node(n).value.is_some()) {
-                return Ok(());
+                return Ok(None);
             }
             let extracted =
                 if exact { plan::extract_exact(&state.tape, nodes) } else { plan::extract(&state.tape, nodes) }
@@ -186,9 +240,9 @@ impl Trace {
             }
         };
         for (&node, value) in outputs.iter().zip(results) {
-            state.tape.node_mut(node).value = Some(value);
+            state.tape.set_value(node, value);
         }
-        Ok(())
+        Ok(Some(Ran { plan, params, outputs }))
     }
 
     /// The bits of an array of one element. Under jit this is a guard: another value there means another recording.

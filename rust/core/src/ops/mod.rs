@@ -151,6 +151,28 @@ macro_rules! families {
 
 families!(Leaf, Unary, Binary, Select, Cast, Movement, Windowed, Reduce, ArgReduce, MatMul, Gather, Scan, Sort, Linalg);
 
+impl Op {
+    /// Whether its derivatives, and what a plan makes of it, follow from its attributes alone.
+    pub fn is_structural(&self) -> bool {
+        match self {
+            Op::Leaf(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Select(_)
+            | Op::Cast(_)
+            | Op::Movement(_)
+            | Op::Windowed(_)
+            | Op::Reduce(_)
+            | Op::ArgReduce(_)
+            | Op::MatMul(_)
+            | Op::Gather(_)
+            | Op::Scan(_)
+            | Op::Sort(_)
+            | Op::Linalg(_) => true,
+        }
+    }
+}
+
 impl Primitive for Op {
     fn name(&self) -> &'static str {
         self.rules().name()

@@ -10,6 +10,7 @@ mod kernel;
 mod lower;
 mod memory;
 mod program;
+mod recipe;
 mod region;
 mod simplify;
 pub mod view;
@@ -17,8 +18,9 @@ pub mod view;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-pub use cache::{Stats, clear, plan_for, set_limits, stats};
+pub use cache::{Stats, clear, plan_for, recall, remember, set_limits, stats};
 pub use program::{Extracted, Node, Program, extract, extract_exact};
+pub use recipe::{Answer, Ran, Recipe};
 
 pub use crate::exec::run::Param;
 use crate::exec::run::{Code, Runner, Unit};
@@ -61,6 +63,8 @@ pub struct Plan {
     runner: Runner,
     nodes: usize,
     bytes: usize,
+    /// The time of last use, for the cache.
+    used: AtomicU64,
 }
 
 impl Plan {
@@ -81,7 +85,7 @@ impl Plan {
             slot.scalar = scalar;
         }
         let bytes = size_of::<Plan>() + code.bytes();
-        Ok(Plan { runner: Runner::new(code), nodes, bytes })
+        Ok(Plan { runner: Runner::new(code), nodes, bytes, used: AtomicU64::new(0) })
     }
 
     /// The outputs of the program, in its order, as fresh values (scalars for shape ()).
@@ -102,6 +106,11 @@ impl Plan {
     /// Whether a run is long enough for the interpreter to be let go.
     pub fn is_long(&self) -> bool {
         self.runner.code.nanoseconds > 20_000
+    }
+
+    /// Whether a run is so short that it does not look for signals.
+    pub fn is_brief(&self) -> bool {
+        self.runner.is_brief()
     }
 
     /// Estimated time of a run.

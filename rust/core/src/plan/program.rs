@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 
 use smallvec::SmallVec;
 
 use crate::ops::{Leaf, Op, Primitive};
-use crate::tape::{DType, NodeId, Shape, Tape, shape, value};
+use crate::tape::{DType, NodeId, Shape, Streams, Tape, shape, value};
 use crate::{Error, Result};
 
 /// One operation; inputs are places in the program, all before this one.
@@ -160,70 +160,12 @@ fn unknown(scope: u32) -> Error {
     )
 }
 
-/// Two independent 64-bit streams over the same words.
-#[derive(Clone, Copy)]
-struct Streams(u64, u64);
-
-impl Streams {
-    fn word(&mut self, x: u64) {
-        self.0 = (self.0.rotate_left(5) ^ x).wrapping_mul(0x517c_c1b7_2722_0a95);
-        self.1 = (self.1 ^ x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.1 ^= self.1 >> 29;
-    }
-}
-
-impl Hasher for Streams {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.word(u64::from_le_bytes(word));
-        }
-    }
-
-    fn write_u8(&mut self, x: u8) {
-        self.word(u64::from(x));
-    }
-
-    fn write_u32(&mut self, x: u32) {
-        self.word(u64::from(x));
-    }
-
-    fn write_u64(&mut self, x: u64) {
-        self.word(x);
-    }
-
-    fn write_usize(&mut self, x: usize) {
-        self.word(x as u64);
-    }
-
-    fn write_isize(&mut self, x: isize) {
-        self.word(x as u64);
-    }
-
-    fn write_i64(&mut self, x: i64) {
-        self.word(x as u64);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 impl Program {
     /// 128 bits over the structure: operations, attributes, inputs, shapes and dtypes.
     pub fn key(&self) -> u128 {
-        let mut h = Streams(0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344);
+        let mut h = Streams::default();
         for n in &self.nodes {
-            n.op.hash(&mut h);
-            for &x in &n.inputs {
-                h.word(u64::from(x));
-            }
-            // lengths in front, so that neighbours cannot trade places
-            h.word(((n.inputs.len() as u64) << 32) | ((n.shape.len() as u64) << 8) | n.dtype as u64);
-            for &d in &n.shape {
-                h.word(d as u64);
-            }
+            h.node(&n.op, n.inputs.iter().copied(), &n.shape, n.dtype);
         }
         h.word(self.nodes.len() as u64);
         for &o in &self.outputs {
@@ -232,11 +174,7 @@ impl Program {
         for &p in &self.params {
             h.word(u64::from(p) | 1 << 40);
         }
-        let mix = |x: u64| {
-            let x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-            x ^ (x >> 32)
-        };
-        u128::from(mix(h.0)) << 64 | u128::from(mix(h.1))
+        h.finish128()
     }
 
     /// A rough size, to bound caches.

@@ -5,15 +5,20 @@
 //! - the inputs of an elementwise node have exactly its shape: broadcasts and casts are nodes of their own;
 //! - an `Alias` is never merged, folded or looked through while its transform is open.
 
+mod history;
 mod print;
 pub mod shape;
 pub mod value;
 
+use std::cell::Cell;
+
+pub(crate) use history::Streams;
 pub use mlgrad_math::DType;
 pub use shape::{Axes, Shape};
 use smallvec::SmallVec;
 pub use value::Value;
 
+use self::history::{Event, History};
 use crate::ops::{Leaf, Op, Primitive};
 use crate::{Error, Result};
 
@@ -49,11 +54,33 @@ pub struct Tape {
     nodes: Vec<Node>,
     /// Whether each abstract scope is still open; scope k is at k - 1.
     scopes: Vec<bool>,
+    history: History,
+}
+
+/// Longer lists of nodes are not kept for the next tape.
+const KEPT: usize = 1 << 15;
+
+thread_local! {
+    /// The memory of the last tape of this thread.
+    static NODES: Cell<Vec<Node>> = const { Cell::new(Vec::new()) };
+}
+
+impl Drop for Tape {
+    fn drop(&mut self) {
+        let mut nodes = std::mem::take(&mut self.nodes);
+        if (1..=KEPT).contains(&nodes.capacity()) {
+            nodes.clear();
+            // while a thread ends there is nothing left to keep it in
+            let _ = NODES.try_with(|kept| kept.set(nodes));
+        }
+    }
 }
 
 impl Tape {
     pub fn new() -> Tape {
-        Tape::default()
+        let mut tape = Tape::default();
+        tape.nodes = NODES.try_with(Cell::take).unwrap_or_default();
+        tape
     }
 
     pub fn len(&self) -> usize {
@@ -124,20 +151,37 @@ impl Tape {
                 "the tape is full: it holds 2^32 nodes; split the computation with jit or a loop primitive".into(),
             )
         })?;
-        self.nodes.push(Node { op, inputs: inputs.into(), shape, dtype, value: None, handles: 0, scope });
+        self.history.push(&op, inputs, &shape, dtype);
+        self.nodes.push(Node { op, inputs: Inputs::from_slice(inputs), shape, dtype, value: None, handles: 0, scope });
         Ok(NodeId(id))
     }
 
     /// A value from outside: never part of a plan's key.
     pub fn param(&mut self, value: Value, shape: Shape, dtype: DType) -> Result<NodeId> {
         let id = self.push(Op::Leaf(Leaf::Param), &[], shape, dtype)?;
-        self.nodes[id.index()].value = Some(value);
+        self.set_value(id, value);
         Ok(id)
+    }
+
+    /// The node has been computed.
+    pub fn set_value(&mut self, id: NodeId, value: Value) {
+        self.history.event(Event::Known, id.0);
+        self.nodes[id.index()].value = Some(value);
+    }
+
+    /// A key of everything that has been recorded, but for the values of parameters: what was recorded on another tape of
+    /// this key, and what follows from it, is the same node by node. `more` is what is asked of the tape.
+    pub fn key(&self, more: impl IntoIterator<Item = u64>) -> Option<u128> {
+        let mut streams = self.history.streams()?;
+        streams.word(self.nodes.len() as u64);
+        more.into_iter().for_each(|word| streams.word(word));
+        Some(streams.finish128())
     }
 
     /// A value that will be known only when the plan runs, such as the argument of a vmapped function.
     pub fn abstract_param(&mut self, scope: u32, shape: Shape, dtype: DType) -> Result<NodeId> {
         let id = self.push(Op::Leaf(Leaf::Param), &[], shape, dtype)?;
+        self.history.event(Event::Abstract, scope);
         self.nodes[id.index()].scope = scope;
         Ok(id)
     }
@@ -204,6 +248,7 @@ impl Tape {
 
     /// Drops every node after the first `len`, for a recording that failed half way.
     pub fn truncate(&mut self, len: usize) {
+        self.history.lose();
         self.nodes.truncate(len);
     }
 }

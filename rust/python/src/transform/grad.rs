@@ -10,8 +10,10 @@ use pyo3::types::{PyDict, PyTuple};
 use super::callable::{Argnums, Held, bind, check_callable, describe};
 use super::session::{Session, any_array, fresh};
 use crate::array::Array;
-use crate::error::OrRaise;
 use crate::tree::Tree;
+
+/// The first word of what this transform asks of a recording.
+const GRADIENT: u64 = 1;
 
 /// The gradient of a function as a function.
 #[pyclass(frozen, module = "mlgrad", name = "grad", dict, weakref)]
@@ -108,23 +110,21 @@ impl Grad {
         let returned = f.call(PyTuple::new(py, new_args)?, new_kwargs.as_ref())?;
         let (value, aux) = self.split(&returned)?;
         let y = self.scalar(&session, &value)?;
-        let grads: Vec<NodeId> = {
-            let mut state = session.trace.lock()?;
-            let t = &mut state.tape;
-            let one = t.lit_like(1.0, y).or_raise(py)?;
-            let found = walk::vjp(t, &[y], &[one], &aliases).or_raise(py)?;
-            let zeros = |(g, &a): (Option<NodeId>, &NodeId)| g.map_or_else(|| t.lit_like(0.0, a), Ok);
-            found.into_iter().zip(&aliases).map(zeros).collect::<mlgrad_core::Result<_>>().or_raise(py)?
-        };
-        // everything that is asked for runs as one program
-        let mut wanted = grads;
-        if self.value {
-            wanted.push(y);
-        }
-        let grads_and_value = wanted.len();
-        let aux = aux.map(|aux| Aux::take(&aux, &mut wanted)).transpose()?;
+        let mut more = if self.value { vec![y] } else { Vec::new() };
+        let grads_and_value = aliases.len() + more.len();
+        let aux = aux.map(|aux| Aux::take(&aux, &mut more)).transpose()?;
         let arrays = !session.outermost && any_array(args, kwargs)?;
-        let mut out = session.deliver(py, &wanted, arrays)?;
+        let question = [GRADIENT, u64::from(y.0), aliases.len() as u64];
+        let question = question.into_iter().chain(aliases.iter().chain(&more).map(|n| u64::from(n.0)));
+        // everything that is asked for runs as one program
+        let mut out = session.answer(py, question, arrays, |t| {
+            let one = t.lit_like(1.0, y)?;
+            let found = walk::vjp(t, &[y], &[one], &aliases)?;
+            let zeros = |(g, &a): (Option<NodeId>, &NodeId)| g.map_or_else(|| t.lit_like(0.0, a), Ok);
+            let mut wanted = found.into_iter().zip(&aliases).map(zeros).collect::<mlgrad_core::Result<Vec<_>>>()?;
+            wanted.extend(&more);
+            Ok(wanted)
+        })?;
         let aux = match aux {
             Some(a) => Some(a.put(py, out.split_off(grads_and_value))?),
             None => None,

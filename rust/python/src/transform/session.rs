@@ -136,6 +136,26 @@ impl Session {
         operand.to_node(&mut state.tape).or_raise(py)
     }
 
+    /// What `derive` makes of a complete recording, as the caller of the transform gets it. Together with the recording
+    /// `question` says all that it depends on.
+    pub fn answer(
+        &mut self,
+        py: Python<'_>,
+        question: impl IntoIterator<Item = u64>,
+        arrays_given: bool,
+        derive: impl FnOnce(&mut mlgrad_core::tape::Tape) -> mlgrad_core::Result<Vec<NodeId>>,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        if !self.outermost {
+            let nodes = derive(&mut self.trace.lock()?.tape).or_raise(py)?;
+            return self.deliver(py, &nodes, arrays_given);
+        }
+        let answers = self.trace.solve(py, question, derive)?;
+        if !self.keep {
+            self.trace.close();
+        }
+        answers.into_iter().map(|(value, shape, dtype)| convert::export(py, value, &shape, dtype)).collect()
+    }
+
     /// `nodes` as what the caller of the transform gets: Arrays inside another transform, NumPy outside.
     pub fn deliver(&mut self, py: Python<'_>, nodes: &[NodeId], arrays_given: bool) -> PyResult<Vec<Py<PyAny>>> {
         if !self.outermost {
