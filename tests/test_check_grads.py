@@ -80,3 +80,36 @@ def test_large_arguments_are_sampled():
 
     check_grads(f, (np.linspace(-1.0, 1.0, 10_000),), rtol=1e-5)
     assert calls < 3000
+
+
+class TestComplexStep:
+    def test_right_derivatives_pass_at_full_precision(self):
+        modes = ("rev", "fwd", "complex")
+        check_grads(lambda x, y: np.exp(x) * np.sin(y) / x, (X, 0.7), modes=modes)
+        check_grads(lambda p: {"s": p["a"] @ p["a"], "t": np.cos(p["b"])}, ({"a": X, "b": 2.0},), modes=modes)
+        check_grads(lambda a: np.linalg.solve(a, np.ones(2)), (np.array([[2.0, 1.0], [0.5, 3.0]]),), modes=modes)
+
+    def test_finds_what_finite_differences_cannot(self):
+        f = lambda x: np.sin(x) + 1e-9 * (x - mlgrad.stop_gradient(x))
+        # stop_gradient of a complex NumPy array is the array, so the two sides differ by 1e-9 in the derivative
+        check_grads(f, (0.3,))
+        with pytest.raises(AssertionError, match="the complex step"):
+            check_grads(f, (0.3,), modes=("rev", "complex"))
+
+    def test_functions_that_do_not_allow_it(self):
+        with pytest.raises(TypeError, match="imaginary part"):
+            check_grads(lambda x: np.abs(x) ** 2, (X,), modes=("rev", "complex"))
+        with pytest.raises(TypeError, match="complex arguments"):
+            check_grads(lambda x: np.arctan2(x, 1.0), (X,), modes=("fwd", "complex"))
+        with pytest.raises(ValueError, match="first derivatives"):
+            check_grads(np.sin, (X,), order=2, modes=("rev", "complex"))
+
+
+def test_the_step_can_be_chosen():
+    # a bump far narrower than the usual first step
+    bump = lambda x: np.exp(-((x / 1e-5) ** 2))
+    with pytest.raises((ValueError, AssertionError)):
+        check_grads(bump, (3e-6,), rtol=1e-7, atol=1e-7)
+    check_grads(bump, (3e-6,), eps=1e-5)
+    with pytest.raises(ValueError, match="eps"):
+        check_grads(np.sin, (1.0,), eps=0.0)

@@ -7,7 +7,8 @@ array([ 0.        ,  1.08060461, -2.61457448])
 
 Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
 `jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, and `Tape`. Modules: `mlgrad.numpy`, `mlgrad.scipy.special`,
-`mlgrad.nn`, `mlgrad.tree`, `mlgrad.testing`; they are imported when they are first used.
+`mlgrad.nn`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy), `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they
+are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from mlgrad._partial import (
 from mlgrad._transforms import grad, jit, jvp, linearize, stop_gradient, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
-    from mlgrad import nn, numpy, scipy, testing, tree
+    from mlgrad import implicit, nn, numpy, optimize, plot, scipy, testing, tree
 
 __all__ = [
     "Array",
@@ -46,6 +47,7 @@ __all__ = [
     "gradient",
     "hessian",
     "hvp",
+    "implicit",
     "jacfwd",
     "jacobian",
     "jacrev",
@@ -57,7 +59,9 @@ __all__ = [
     "nn",
     "num_threads",
     "numpy",
+    "optimize",
     "partial_derivative",
+    "plot",
     "scipy",
     "set_num_threads",
     "stop_gradient",
@@ -72,7 +76,7 @@ __all__ = [
 
 __version__: str = _core.__version__
 
-_MODULES = frozenset({"nn", "numpy", "scipy", "testing", "tree"})
+_MODULES = frozenset({"implicit", "nn", "numpy", "optimize", "plot", "scipy", "testing", "tree"})
 
 _rare.register()
 

@@ -24,8 +24,9 @@ def check_grads(
     modes: Sequence[str] = ("rev", "fwd"),
     rtol: float | None = None,
     atol: float | None = None,
+    eps: float | None = None,
 ) -> None:
-    """Compare the derivatives of `f` with finite differences, and raise AssertionError where they differ.
+    """Compare the derivatives of `f` with differences, and raise AssertionError where they disagree.
 
     Each element of each argument is moved (of larger arguments 64 elements, drawn at random), by central differences
     with shrinking steps that are extrapolated to step 0; these tell how far they can be trusted, and a derivative may
@@ -39,31 +40,99 @@ def check_grads(
         The point; every leaf is float32 or float64. Should not lie on a kink.
     order : int
         With 2, the derivatives of the derivatives are compared as well, and so on.
-    modes : sequence of {"rev", "fwd"}
-        Whether to check `vjp`, `jvp` or both.
+    modes : sequence of {"rev", "fwd", "complex"}
+        Whether to check `vjp`, `jvp` or both. With "complex", first derivatives are compared with the imaginary part of
+        f(x + ih)/h for a tiny h, which has no rounding error from a difference: `f` must be plain NumPy code that takes
+        complex arguments and is analytic (no abs, comparison or real part).
     rtol, atol : float, optional
-        Tolerances, relative to the derivative and absolute; 1e-6 for float64 and 1e-3 for float32.
+        Tolerances, relative to the derivative and absolute; 1e-6 for float64, 1e-3 for float32, 1e-12 with "complex".
+    eps : float, optional
+        The largest step, relative to the element that is moved (at least 0.1 is taken for its size); 0.05 by default.
+        With "complex" the step itself, 1e-100 by default.
 
     Raises
     ------
     AssertionError
         With the argument, the index and both values of the worst element.
+    TypeError
+        With "complex", if `f` does not take complex arguments or drops their imaginary part.
     ValueError
         If finite differences do not settle at this point: there is a kink or a singularity, or `f` is not
         deterministic.
+
+    References
+    ----------
+    W. Squire and G. Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40 (1998).
 
     Examples
     --------
     >>> import numpy as np
     >>> from mlgrad.testing import check_grads
     >>> check_grads(lambda x, y: np.sin(x) * y, (np.array([0.5, 1.0]), 3.0), order=2)
+    >>> check_grads(lambda x: np.exp(x) / x, (0.3,), modes=("rev", "fwd", "complex"))
     """
     if order < 1:
         raise ValueError(f"check_grads: order must be at least 1, got {order}")
-    unknown = set(modes) - {"rev", "fwd"}
-    if unknown or not modes:
-        raise ValueError(f"check_grads: modes are 'rev' and 'fwd', got {tuple(modes)}")
-    _check(f, tuple(args), order, tuple(modes), rtol, atol, "f", np.random.default_rng(0))
+    unknown = set(modes) - {"rev", "fwd", "complex"}
+    walks = tuple(m for m in modes if m != "complex")
+    if unknown or not walks:
+        raise ValueError(f"check_grads: modes are 'rev' and 'fwd', and 'complex' besides, got {tuple(modes)}")
+    if eps is not None and not eps > 0:
+        raise ValueError(f"check_grads: eps must be positive, got {eps}")
+    if "complex" in modes:
+        if order > 1:
+            raise ValueError("check_grads: mode 'complex' checks first derivatives only; leave it out for order > 1")
+        _check_complex(f, tuple(args), walks, rtol, atol, eps if eps is not None else 1e-100)
+        return
+    first = eps if eps is not None else _FIRST_STEP
+    _check(f, tuple(args), order, walks, rtol, atol, first, "f", np.random.default_rng(0))
+
+
+def _check_complex(
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    modes: tuple[str, ...],
+    rtol: float | None,
+    atol: float | None,
+    step: float,
+) -> None:
+    rng = np.random.default_rng(0)
+    leaves, structure = _core.tree_flatten(args)
+    point = [np.asarray(leaf) for leaf in leaves]
+    rtol, atol = rtol if rtol is not None else 1e-12, atol if atol is not None else 1e-12
+
+    def moved(values: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        try:
+            result = f(*_core.tree_unflatten(structure, [v[()] for v in values]))
+            out = [np.asarray(x) for x in _core.tree_flatten(result)[0]]
+        except TypeError as error:
+            raise TypeError(f"check_grads: f does not take complex arguments ({error}); leave out 'complex'") from error
+        if any(x.dtype.kind != "c" for x in out):
+            raise TypeError("check_grads: f drops the imaginary part of its arguments; leave out 'complex'")
+        return np.concatenate([x.ravel() for x in out])
+
+    for which, index in _elements([np.asarray(p, float) for p in point], rng):
+        values = [p.astype(complex) for p in point]
+        values[which][index] += 1j * step
+        want = np.imag(moved(values)) / step
+        tangents = [np.zeros_like(p) for p in point]
+        tangents[which][index] = 1.0
+        where = f"{_paths(args)[which]}, index {index}" if index else _paths(args)[which]
+        allowed = atol + rtol * np.abs(want)
+        if "fwd" in modes:
+            _, tangent = _core.jvp(f, args, _core.tree_unflatten(structure, _numbers(tangents)))
+            _compare(_ravel(tangent), want, allowed, f"jvp of f with respect to {where}", "the complex step")
+        if "rev" in modes:
+            out, pull = _core.vjp(f, *args)
+            flat, result = _core.tree_flatten(out)
+            got = []
+            for k, leaf in enumerate(flat):
+                for at in np.ndindex(np.shape(leaf)):
+                    one = [np.zeros_like(x) for x in flat]
+                    one[k][at] = 1.0
+                    pulled = _core.tree_flatten(pull(_core.tree_unflatten(result, _numbers(one))))[0]
+                    got.append(np.asarray(pulled[which])[index])
+            _compare(np.array(got), want, allowed, f"vjp of f with respect to {where}", "the complex step")
 
 
 def _check(
@@ -73,6 +142,7 @@ def _check(
     modes: tuple[str, ...],
     rtol: float | None,
     atol: float | None,
+    first_step: float,
     name: str,
     rng: np.random.Generator,
 ) -> None:
@@ -108,7 +178,7 @@ def _check(
         ]
 
     for which, index in _elements(wide, rng):
-        difference, error = _derivative(functools.partial(moved, which, index), float(wide[which][index]))
+        difference, error = _derivative(functools.partial(moved, which, index), float(wide[which][index]), first_step)
         where = f"{_paths(args)[which]}, index {index}" if index else _paths(args)[which]
         scale = float(np.max(np.abs(difference), initial=0.0))
         allowed = atol + rtol * scale
@@ -134,10 +204,30 @@ def _check(
     if order > 1:
         if "rev" in modes:
             fixed = _core.tree_unflatten(out_structure, _numbers(cotangent))
-            _check(lambda *a: _core.vjp(f, *a)[1](fixed), args, order - 1, modes, rtol, atol, f"vjp({name})", rng)
+            _check(
+                lambda *a: _core.vjp(f, *a)[1](fixed),
+                args,
+                order - 1,
+                modes,
+                rtol,
+                atol,
+                first_step,
+                f"vjp({name})",
+                rng,
+            )
         if "fwd" in modes:
             directions = rebuild([rng.standard_normal(leaf.shape).astype(leaf.dtype) for leaf in point])
-            _check(lambda *a: _core.jvp(f, a, directions)[1], args, order - 1, modes, rtol, atol, f"jvp({name})", rng)
+            _check(
+                lambda *a: _core.jvp(f, a, directions)[1],
+                args,
+                order - 1,
+                modes,
+                rtol,
+                atol,
+                first_step,
+                f"jvp({name})",
+                rng,
+            )
 
 
 def _numbers(leaves: Sequence[Any]) -> list[Any]:
@@ -168,10 +258,10 @@ def _ravel(tree: Any) -> np.ndarray[Any, Any]:
 
 
 def _derivative(
-    moved: Callable[[float], np.ndarray[Any, Any]], x: float
+    moved: Callable[[float], np.ndarray[Any, Any]], x: float, first_step: float
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Extrapolate central differences to step 0 (Ridders), and return them with an estimate of their error."""
-    step = _FIRST_STEP * max(abs(x), 0.1)
+    step = first_step * max(abs(x), 0.1)
     rows: list[np.ndarray[Any, Any]] = []
     best = error = np.zeros(0)
     with np.errstate(all="ignore"):
@@ -194,16 +284,15 @@ def _derivative(
     return best, error
 
 
-def _compare(got: Any, expected: Any, allowed: Any, what: str) -> None:
+def _compare(got: Any, expected: Any, allowed: Any, what: str, against: str = "finite differences") -> None:
     got, expected, allowed = np.atleast_1d(got), np.atleast_1d(expected), np.atleast_1d(allowed)
     if got.shape != expected.shape:
-        raise AssertionError(f"{what}: {got.size} numbers, but finite differences give {expected.size}")
+        raise AssertionError(f"{what}: {got.size} numbers, but {against} gave {expected.size}")
     excess = np.abs(got - expected) - allowed
     wrong = ~(excess <= 0)
     if np.any(wrong):
         k = int(np.argmax(np.where(wrong, np.where(np.isnan(excess), np.inf, excess), -np.inf)))
         which = f", output element {k}" if got.size > 1 else ""
         raise AssertionError(
-            f"{what}{which}: {got[k]!r}, but finite differences give {expected[k]!r} "
-            f"(allowed difference {allowed[k]:.2g})"
+            f"{what}{which}: {got[k]!r}, but {against} gave {expected[k]!r} (allowed difference {allowed[k]:.2g})"
         )

@@ -704,9 +704,8 @@ fn decompositions_of_a_batch() {
     check(&t, inverse, &[0.375, -0.25, -0.25, 0.5, 1.0, 0.0, 0.0, 1.0 / 9.0]);
     let det = t.linalg(Linalg::Det, a).unwrap();
     check(&t, det, &[8.0, 9.0]);
-    let log = t.linalg(Linalg::LogDet, a).unwrap();
+    let [sign, log] = t.slogdet(a).unwrap();
     check(&t, log, &[8f64.ln(), 9f64.ln()]);
-    let sign = t.linalg(Linalg::SignDet, a).unwrap();
     check(&t, sign, &[1.0, 1.0]);
     let l = t.linalg(Linalg::Cholesky, a).unwrap();
     check(&t, l, &[2.0, 0.0, 1.0, 2f64.sqrt(), 1.0, 0.0, 0.0, 3.0]);
@@ -734,4 +733,53 @@ fn narrow_columns_of_a_long_array() {
         let expected: Vec<f64> = x.chunks(3).map(|r| r.iter().sum()).collect();
         check(&t, y, &expected);
     }
+}
+
+#[test]
+fn an_operation_with_several_results() {
+    let matrices = [4.0, 2.0, 2.0, 3.0, 1.0, 0.0, 0.0, -9.0];
+    let mut t = Tape::new();
+    let p = rows(&mut t, &matrices, &[2, 2, 2]);
+    let a = t.alias(p).unwrap();
+    let [sign, log] = t.slogdet(a).unwrap();
+    // both are outputs of one run
+    let both = t.mul(sign, log).unwrap();
+    check(&t, both, &[8f64.ln(), -(9f64.ln())]);
+    let e = extract_exact(&t, &[sign, both, log]).unwrap();
+    assert_eq!(e.program.nodes.iter().filter(|n| n.op.tuple().is_some()).count(), 1);
+    // one of them, and what is kept besides
+    assert_eq!(extract(&t, &[sign]).unwrap().outputs, [sign]);
+    t.node_mut(log).handles = 1;
+    assert_eq!(extract(&t, &[sign]).unwrap().outputs, [sign, log]);
+    assert_eq!(extract(&t, &[both]).unwrap().outputs, [both, sign, log]);
+    t.node_mut(log).handles = 0;
+    // reverse: the transposed inverse
+    let g = param(&mut t, &[2.0, 3.0], &[2], DType::F64);
+    let d = walk::vjp(&mut t, &[sign, log], &[g, g], &[a]).unwrap()[0].unwrap();
+    let inverse = [0.375, -0.25, -0.25, 0.5, 1.0, 0.0, 0.0, -1.0 / 9.0];
+    let expected: Vec<f64> = inverse.iter().zip([2.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0]).map(|(x, g)| x * g).collect();
+    check(&t, d, &expected);
+    assert!(walk::vjp(&mut t, &[sign], &[g], &[a]).unwrap()[0].is_none_or(|d| get(&t, d).iter().all(|&x| x == 0.0)));
+    // forward
+    let ones = t.lit_like(1.0, p).unwrap();
+    let d = walk::jvp(&mut t, &[a], &[Some(ones)], &[sign, both, log]).unwrap();
+    assert!(d[0].is_none());
+    check(&t, d[2].unwrap(), &[0.375, 8.0 / 9.0]);
+    check(&t, d[1].unwrap(), &[0.375, -8.0 / 9.0]);
+    // batched: the same through a scope
+    let scope = t.open_scope();
+    let one = t.abstract_param(scope, [2, 2].as_slice().into(), DType::F64).unwrap();
+    let [sign, log] = t.slogdet(one).unwrap();
+    let y = t.mul(sign, log).unwrap();
+    let batched = walk::batch(&mut t, &[one], &[p], 2, &[y, sign, log]).unwrap();
+    t.close_scope(scope);
+    assert!(batched.iter().all(|b| b.1));
+    check(&t, batched[0].0, &[8f64.ln(), -(9f64.ln())]);
+    check(&t, batched[1].0, &[1.0, -1.0]);
+    // many matrices, on several threads, some of the results unread
+    let many: Vec<f64> = (0..3000).flat_map(|k| [1.0 + k as f64, 0.0, 5.0, -1.0]).collect();
+    let p = rows(&mut t, &many, &[3000, 2, 2]);
+    let [sign, log] = t.slogdet(p).unwrap();
+    check(&t, sign, &vec![-1.0; 3000]);
+    check(&t, log, &(0..3000).map(|k| (1.0 + f64::from(k)).ln()).collect::<Vec<_>>());
 }

@@ -2,6 +2,7 @@
 
 pub mod array;
 pub mod buffer;
+mod factor;
 pub mod gemm;
 mod gemm_block;
 mod gemv;

@@ -33,7 +33,7 @@ impl Argument {
         shape::size(&self.shape)
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.size() * self.dtype.size()
     }
 }
@@ -47,6 +47,8 @@ pub struct Call {
     pub dtype: DType,
     /// The result lies where the first argument was, and already holds it.
     pub stolen: bool,
+    /// Of an operation with several results: where each goes, `None` where nobody reads it.
+    pub results: Vec<Option<Argument>>,
 }
 
 /// Bytes of a result that several pieces go to while it is in the cache.
@@ -70,7 +72,7 @@ impl Call {
             }
             Op::Sort(Sort::Argsort) => 50 + size(0).saturating_mul(60),
             Op::Sort(Sort::Searchsorted { .. }) => 50 + size(1).saturating_mul(40),
-            Op::Linalg(_) => {
+            Op::Linalg(_) | Op::Factor(_) => {
                 let n = self.arguments.first().and_then(|a| a.shape.last()).copied().unwrap_or(1);
                 200 + size(0).saturating_mul(n) / 4
             }
@@ -81,7 +83,8 @@ impl Call {
             | Op::Select(_)
             | Op::Cast(_)
             | Op::Movement(_)
-            | Op::Reduce(_) => 20 + out,
+            | Op::Reduce(_)
+            | Op::Project(_) => 20 + out,
         }
     }
 
@@ -143,6 +146,8 @@ impl Call {
             }
             Op::Windowed(Windowed::Assemble(ws)) => self.assemble(ws, &argument, dst),
             Op::Linalg(l) => self.linalg(l, &argument, dst),
+            // SAFETY: the caller's.
+            Op::Factor(f) => unsafe { self.factor(f, bases) },
             Op::Leaf(_)
             | Op::Unary(_)
             | Op::Binary(_)
@@ -150,7 +155,8 @@ impl Call {
             | Op::Cast(_)
             | Op::Movement(_)
             | Op::Windowed(Windowed::Slice(_))
-            | Op::Reduce(_) => Err(Error::Internal(format!("{} is no call", self.op.name()))),
+            | Op::Reduce(_)
+            | Op::Project(_) => Err(Error::Internal(format!("{} is no call", self.op.name()))),
         }
     }
 
@@ -164,17 +170,23 @@ impl Call {
             return Ok(());
         }
         let row = dst.len() / outer;
-        if self.nanoseconds() < PARALLEL || pool::num_threads() == 1 || outer == 1 {
-            return f(0..outer, dst);
-        }
-        let tasks = outer.min(4 * pool::num_threads());
         let base = pool::Shared::new(dst.as_mut_ptr());
-        let failed: Mutex<Option<Error>> = Mutex::new(None);
-        pool::parallel(tasks, &|t| {
-            let rows = t * outer / tasks..(t + 1) * outer / tasks;
+        self.share(outer, &|rows| {
             // SAFETY: tasks have disjoint ranges of rows.
             let part = unsafe { std::slice::from_raw_parts_mut(base.get().add(rows.start * row), rows.len() * row) };
-            if let Err(e) = f(rows, part) {
+            f(rows, part)
+        })
+    }
+
+    /// Runs `f` on ranges of outer rows that are disjoint, on several threads where it pays.
+    pub(super) fn share(&self, outer: usize, f: &(dyn Fn(Range<usize>) -> Result<()> + Sync)) -> Result<()> {
+        if self.nanoseconds() < PARALLEL || pool::num_threads() == 1 || outer <= 1 {
+            return f(0..outer);
+        }
+        let tasks = outer.min(4 * pool::num_threads());
+        let failed: Mutex<Option<Error>> = Mutex::new(None);
+        pool::parallel(tasks, &|t| {
+            if let Err(e) = f(t * outer / tasks..(t + 1) * outer / tasks) {
                 failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
             }
         });
@@ -321,14 +333,6 @@ impl Call {
                 Linalg::Cofactor => linalg::batched(many, [a], [out], |[a], [x]| linalg::cofactor(a, n, x)),
                 Linalg::Det => linalg::batched(many, [a], [out], |[a], [x]| {
                     x[0] = linalg::det(a, n)?;
-                    Ok(())
-                }),
-                Linalg::SignDet => linalg::batched(many, [a], [out], |[a], [x]| {
-                    x[0] = linalg::slogdet(a, n)?.0;
-                    Ok(())
-                }),
-                Linalg::LogDet => linalg::batched(many, [a], [out], |[a], [x]| {
-                    x[0] = linalg::slogdet(a, n)?.1;
                     Ok(())
                 }),
             };

@@ -162,7 +162,7 @@ pub fn det(t: &mut Tape, a: NodeId) -> Result<NodeId> {
 /// The sign of the determinant, and the logarithm of its absolute value.
 pub fn slogdet(t: &mut Tape, a: NodeId) -> Result<[NodeId; 2]> {
     let a = square(t, "slogdet", a)?;
-    Ok([t.linalg(Linalg::SignDet, a)?, t.linalg(Linalg::LogDet, a)?])
+    t.slogdet(a)
 }
 
 /// The lower (or upper) Cholesky factor. Only that triangle of `a` is read.

@@ -17,10 +17,6 @@ pub enum Linalg {
     },
     Inv,
     Det,
-    /// The sign of the determinant: -1, 0 or 1.
-    SignDet,
-    /// log |det|
-    LogDet,
     /// The matrix of cofactors, det(a) a⁻ᵀ where a is regular.
     Cofactor,
     /// The lower Cholesky factor; only the lower triangle of a is read.
@@ -34,8 +30,6 @@ impl Linalg {
             Linalg::TriangularSolve { .. } => "solve_triangular",
             Linalg::Inv => "inv",
             Linalg::Det => "det",
-            Linalg::SignDet => "sign of det",
-            Linalg::LogDet => "slogdet",
             Linalg::Cofactor => "cofactor",
             Linalg::Cholesky => "cholesky",
         }
@@ -92,12 +86,6 @@ impl Primitive for Linalg {
                 let wide = t.over_matrix(g, c)?;
                 out[0] = Some(t.mul(wide, c)?.into());
             }
-            Linalg::LogDet => {
-                let inverse = t.linalg(Linalg::Inv, a)?;
-                let f = t.matrix_transpose(inverse)?;
-                let wide = t.over_matrix(g, f)?;
-                out[0] = Some(t.mul(wide, f)?.into());
-            }
             Linalg::Cofactor => {
                 // the transpose of dC = tr(Pᵀ dA) C - det · P dAᵀ P with P = a⁻ᵀ
                 let inverse = t.linalg(Linalg::Inv, a)?;
@@ -127,7 +115,6 @@ impl Primitive for Linalg {
                 let both = t.add(s, st)?;
                 out[0] = Some(t.half_triangle(both)?.into());
             }
-            Linalg::SignDet => {}
         }
         Ok(out)
     }
@@ -158,7 +145,6 @@ impl Primitive for Linalg {
                     _ => t.solve(a, source)?,
                 }
             }
-            Linalg::SignDet => return Ok(None),
             _ => {
                 let Some(da) = da else { return Ok(None) };
                 match *self {
@@ -170,12 +156,6 @@ impl Primitive for Linalg {
                     Linalg::Det => {
                         let c = t.linalg(Linalg::Cofactor, a)?;
                         let p = t.mul(c, da)?;
-                        t.sum_matrix(p)?
-                    }
-                    Linalg::LogDet => {
-                        let inverse = t.linalg(Linalg::Inv, a)?;
-                        let f = t.matrix_transpose(inverse)?;
-                        let p = t.mul(f, da)?;
                         t.sum_matrix(p)?
                     }
                     Linalg::Cofactor => {
@@ -230,7 +210,7 @@ impl Primitive for Linalg {
 }
 
 impl Tape {
-    fn square_matrix(&self, what: &str, a: NodeId) -> Result<usize> {
+    pub(super) fn square_matrix(&self, what: &str, a: NodeId) -> Result<usize> {
         let s = self.shape(a);
         if s.len() < 2 || s[s.len() - 1] != s[s.len() - 2] {
             return Err(Error::LinAlg(format!(
@@ -249,7 +229,7 @@ impl Tape {
         let rank = self.square_matrix(op.label(), a)?;
         let (s, dtype) = (self.shape(a), self.dtype(a));
         let to: Shape = match op {
-            Linalg::Det | Linalg::SignDet | Linalg::LogDet => s[..rank - 2].into(),
+            Linalg::Det => s[..rank - 2].into(),
             _ => s.clone(),
         };
         self.push(op.into(), &[a], to, dtype)
@@ -302,7 +282,7 @@ impl Tape {
     }
 
     /// `v`, one number a matrix, spread over the matrices of `like`.
-    fn over_matrix(&mut self, v: NodeId, like: NodeId) -> Result<NodeId> {
+    pub(super) fn over_matrix(&mut self, v: NodeId, like: NodeId) -> Result<NodeId> {
         let mut s = self.shape(v).clone();
         s.extend([1, 1]);
         let v = self.reshape(v, &s)?;
@@ -310,7 +290,7 @@ impl Tape {
         self.broadcast_to(v, &to)
     }
 
-    fn sum_matrix(&mut self, x: NodeId) -> Result<NodeId> {
+    pub(super) fn sum_matrix(&mut self, x: NodeId) -> Result<NodeId> {
         let n = self.rank(x) as u8;
         let axes: Axes = [n - 2, n - 1].into_iter().collect();
         self.sum(x, &axes)

@@ -5,6 +5,7 @@
 
 mod binary;
 mod cast;
+mod factor;
 mod gather;
 mod leaf;
 mod linalg;
@@ -14,10 +15,12 @@ mod reduce;
 mod scan;
 mod select;
 mod sort;
+mod tuple;
 mod unary;
 mod window;
 
 pub use cast::Cast;
+pub use factor::Factor;
 pub use gather::Gather;
 pub use leaf::Leaf;
 pub use linalg::Linalg;
@@ -29,10 +32,11 @@ pub use scan::Scan;
 pub use select::Select;
 use smallvec::SmallVec;
 pub use sort::Sort;
+pub use tuple::{Project, Tuple};
 pub use window::{Window, Windowed};
 
-use crate::Result;
 use crate::tape::{NodeId, Tape};
+use crate::{Error, Result};
 
 /// The adjoint of one input: `node`, which means nothing where `mask` is false, because nothing flows there.
 ///
@@ -127,29 +131,64 @@ pub trait Primitive {
     }
 }
 
+/// The rules of a family with one result, or of one with several.
+enum Rules<'a> {
+    One(&'a dyn Primitive),
+    Many(&'a dyn Tuple),
+}
+
 macro_rules! families {
-    ($($family:ident),*) => {
+    (one: $($one:ident),*; many: $($many:ident),*) => {
         /// An operation: a family and its static attributes.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub enum Op {
-            $($family($family),)*
+            $($one($one),)*
+            $($many($many),)*
         }
 
         impl Op {
-            fn rules(&self) -> &dyn Primitive {
-                match self { $(Op::$family(o) => o,)* }
+            fn rules(&self) -> Rules<'_> {
+                match self {
+                    $(Op::$one(o) => Rules::One(o),)*
+                    $(Op::$many(o) => Rules::Many(o),)*
+                }
             }
         }
 
-        $(impl From<$family> for Op {
-            fn from(o: $family) -> Op {
-                Op::$family(o)
+        $(impl From<$one> for Op {
+            fn from(o: $one) -> Op {
+                Op::$one(o)
+            }
+        })*
+        $(impl From<$many> for Op {
+            fn from(o: $many) -> Op {
+                Op::$many(o)
             }
         })*
     };
 }
 
-families!(Leaf, Unary, Binary, Select, Cast, Movement, Windowed, Reduce, ArgReduce, MatMul, Gather, Scan, Sort, Linalg);
+families!(
+    one: Leaf, Unary, Binary, Select, Cast, Movement, Windowed, Reduce, ArgReduce, MatMul, Gather, Scan, Sort, Linalg, Project;
+    many: Factor
+);
+
+impl Op {
+    /// The rules of an operation with several results.
+    pub fn tuple(&self) -> Option<&dyn Tuple> {
+        match self.rules() {
+            Rules::One(_) => None,
+            Rules::Many(o) => Some(o),
+        }
+    }
+
+    fn single(&self) -> Result<&dyn Primitive> {
+        match self.rules() {
+            Rules::One(o) => Ok(o),
+            Rules::Many(o) => Err(Error::Internal(format!("{} has several results", o.name()))),
+        }
+    }
+}
 
 impl Op {
     /// Whether its derivatives, and what a plan makes of it, follow from its attributes alone.
@@ -175,31 +214,43 @@ impl Op {
 
 impl Primitive for Op {
     fn name(&self) -> &'static str {
-        self.rules().name()
+        match self.rules() {
+            Rules::One(o) => o.name(),
+            Rules::Many(o) => o.name(),
+        }
     }
 
     fn attributes(&self) -> String {
-        self.rules().attributes()
+        match self.rules() {
+            Rules::One(o) => o.attributes(),
+            Rules::Many(o) => o.attributes(),
+        }
     }
 
     fn vjp(&self, r: &mut Reverse<'_>, node: NodeId, g: NodeId) -> Result<Cotangents> {
-        self.rules().vjp(r, node, g)
+        self.single()?.vjp(r, node, g)
     }
 
     fn jvp(&self, t: &mut Tape, node: NodeId, tangents: &[Option<NodeId>]) -> Result<Option<NodeId>> {
-        self.rules().jvp(t, node, tangents)
+        self.single()?.jvp(t, node, tangents)
     }
 
     fn batch(&self, t: &mut Tape, node: NodeId, b: &Batch) -> Result<NodeId> {
-        self.rules().batch(t, node, b)
+        self.single()?.batch(t, node, b)
     }
 
     fn zeros(&self) -> Zeros {
-        self.rules().zeros()
+        match self.rules() {
+            Rules::One(o) => o.zeros(),
+            Rules::Many(_) => Zeros::Stopped,
+        }
     }
 
     fn singular(&self) -> bool {
-        self.rules().singular()
+        match self.rules() {
+            Rules::One(o) => o.singular(),
+            Rules::Many(_) => false,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::kernel;
 use super::program::Program;
 use super::view::View;
 use crate::math::{self, Kernel};
-use crate::ops::{Leaf, Movement, Op, Primitive, Reduce, ReduceOp, Windowed};
+use crate::ops::{Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Windowed};
 use crate::tape::{Axes, DType, Shape, shape};
 use crate::{Error, Result};
 
@@ -41,7 +41,11 @@ pub struct Opaque {
     pub op: Op,
     pub inputs: SmallVec<[(Shape, DType); 3]>,
     pub shape: Shape,
+    /// Of an operation with several results: the node of each, [`NOBODY`] where nobody reads it.
+    pub results: SmallVec<[u32; 2]>,
 }
+
+pub const NOBODY: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Fold {
@@ -64,6 +68,8 @@ pub enum Kind {
     Copy,
     Fold(Fold),
     Opaque(Box<Opaque>),
+    /// A result, in this shape, of the operation with several that is the only input, which computes it.
+    Project(Shape),
 }
 
 #[derive(Debug)]
@@ -176,9 +182,33 @@ impl Builder<'_> {
             | Op::Gather(_)
             | Op::Scan(_)
             | Op::Sort(_)
-            | Op::Linalg(_) => {
+            | Op::Linalg(_)
+            | Op::Factor(_) => {
                 let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
                 self.opaque(i, inputs)
+            }
+            Op::Project(Project(k)) => {
+                let tuple = self.values[n.inputs[0] as usize].node;
+                let inputs = [Ref::direct(tuple)].into_iter().collect();
+                let at = self.push(Kind::Project(n.shape.clone()), inputs, size, dtype, 0);
+                match &mut self.ir.nodes[tuple as usize].kind {
+                    Kind::Opaque(o) => {
+                        let k = *k as usize;
+                        if o.results.len() <= k {
+                            o.results.resize(k + 1, NOBODY);
+                        }
+                        // the same result may stand in a program twice
+                        if o.results[k] != NOBODY {
+                            let from = [Ref::direct(o.results[k])].into_iter().collect();
+                            self.ir.nodes[at as usize].kind = Kind::Copy;
+                            self.ir.nodes[at as usize].inputs = from;
+                        } else {
+                            o.results[k] = at;
+                        }
+                    }
+                    _ => return Err(Error::Internal("a result of what has one result".into())),
+                }
+                whole(at)
             }
         })
     }
@@ -189,6 +219,7 @@ impl Builder<'_> {
             op: n.op.clone(),
             inputs: n.inputs.iter().map(|&x| &self.p.nodes[x as usize]).map(|x| (x.shape.clone(), x.dtype)).collect(),
             shape: n.shape.clone(),
+            results: SmallVec::new(),
         };
         let node =
             self.push(Kind::Opaque(Box::new(opaque)), inputs, shape::size(&n.shape), n.dtype, kernel::cost(&n.op));

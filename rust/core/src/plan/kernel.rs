@@ -23,7 +23,9 @@ pub fn elementwise(op: &Op, from: DType, to: DType) -> Result<Kernel> {
         | Op::Gather(_)
         | Op::Scan(_)
         | Op::Sort(_)
-        | Op::Linalg(_) => return Err(Error::Internal(format!("{} is not elementwise", op.name()))),
+        | Op::Linalg(_)
+        | Op::Project(_)
+        | Op::Factor(_) => return Err(Error::Internal(format!("{} is not elementwise", op.name()))),
     };
     found.ok_or_else(|| {
         Error::Type(format!(
@@ -62,7 +64,8 @@ pub fn cost(op: &Op) -> u32 {
         Op::Cast(_) | Op::Select(_) => 1,
         Op::Leaf(_) | Op::Movement(_) | Op::Windowed(_) => 2,
         Op::Reduce(_) | Op::ArgReduce(_) | Op::Gather(_) | Op::Scan(_) => 5,
-        Op::MatMul(_) | Op::Sort(_) | Op::Linalg(_) => 100,
+        Op::Project(_) => 0,
+        Op::MatMul(_) | Op::Sort(_) | Op::Linalg(_) | Op::Factor(_) => 100,
     }
 }
 

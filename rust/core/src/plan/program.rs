@@ -105,6 +105,16 @@ impl Scratch {
                     self.stack.push(x);
                 }
             }
+            if keep && n.op.tuple().is_some() {
+                // what is still looked at comes out too: it would have to run again for it
+                for p in t.results(id) {
+                    let (n, mark) = (t.node(p), &mut self.seen[p.index()]);
+                    if n.handles > 0 && n.value.is_none() && mark.0 != epoch {
+                        *mark = (epoch, 1);
+                        self.stack.push(p);
+                    }
+                }
+            }
         }
         // the order of the tape; what is popped comes in runs, so this is close to linear
         self.list.sort_unstable();
@@ -123,7 +133,13 @@ impl Scratch {
             } else {
                 (n.op.clone(), n.inputs.iter().map(|x| self.seen[x.index()].1).collect())
             };
-            if keep && !known && !target && (n.handles > 0 || dear(&n.op)) && !matches!(n.op, Op::Leaf(_)) {
+            if keep
+                && !known
+                && !target
+                && (n.handles > 0 || dear(&n.op))
+                && !matches!(n.op, Op::Leaf(_))
+                && n.op.tuple().is_none()
+            {
                 outputs.push(NodeId(i));
             }
             program.nodes.push(Node { op, inputs, shape: n.shape.clone(), dtype: n.dtype });
@@ -136,7 +152,13 @@ impl Scratch {
 /// Whether a result is worth its memory: computing it again would cost more.
 fn dear(op: &Op) -> bool {
     match op {
-        Op::Reduce(_) | Op::ArgReduce(_) | Op::MatMul(_) | Op::Scan(_) | Op::Sort(_) | Op::Linalg(_) => true,
+        Op::Reduce(_)
+        | Op::ArgReduce(_)
+        | Op::MatMul(_)
+        | Op::Scan(_)
+        | Op::Sort(_)
+        | Op::Linalg(_)
+        | Op::Project(_) => true,
         Op::Leaf(_)
         | Op::Unary(_)
         | Op::Binary(_)
@@ -144,7 +166,9 @@ fn dear(op: &Op) -> bool {
         | Op::Cast(_)
         | Op::Movement(_)
         | Op::Windowed(_)
-        | Op::Gather(_) => false,
+        | Op::Gather(_)
+        // nothing to keep: the results are
+        | Op::Factor(_) => false,
     }
 }
 

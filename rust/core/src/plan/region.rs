@@ -10,7 +10,7 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::ir::{DIRECT, Fold, Ir, Kind, Node, Ref};
+use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 
 /// A value is computed again, rather than stored and loaded, up to this cost (in tenths of a nanosecond an element).
 const CHEAP: u32 = 6;
@@ -78,6 +78,15 @@ pub fn partition(ir: &Ir, small: usize, fuse: bool) -> Schedule {
         fuse,
     };
     for (i, n) in ir.nodes.iter().enumerate() {
+        if let Kind::Project(_) = n.kind {
+            // computed where the operation is
+            let tuple = n.inputs[0].node as usize;
+            let (class, level, home) = (p.class[tuple], p.level[tuple], p.home[tuple]);
+            p.class.push(class);
+            p.level.push(level);
+            p.home.push(home);
+            continue;
+        }
         let class = classify(ir, n, small);
         let mut level = n.inputs.iter().map(|r| p.after(class, n, *r)).max().unwrap_or(0);
         let home = match class {
@@ -105,8 +114,11 @@ fn classify(ir: &Ir, n: &Node, small: usize) -> Class {
         Kind::Iota | Kind::Map(_) | Kind::Copy => Class::Block,
         Kind::Fold(_) if inputs_small() => Class::Small,
         Kind::Fold(_) => Class::Fold,
-        Kind::Opaque(_) if n.n <= small && inputs_small() => Class::Small,
-        Kind::Opaque(_) => Class::Call,
+        Kind::Opaque(o) => {
+            let results_small = o.results.iter().all(|&r| r == NOBODY || ir.nodes[r as usize].n <= small);
+            if n.n <= small && results_small && inputs_small() { Class::Small } else { Class::Call }
+        }
+        Kind::Project(_) => Class::Call,
     }
 }
 

@@ -118,7 +118,9 @@ impl Builder {
             | Op::Gather(_)
             | Op::Scan(_)
             | Op::Sort(_)
-            | Op::Linalg(_) => Err(n),
+            | Op::Linalg(_)
+            | Op::Project(_)
+            | Op::Factor(_) => Err(n),
         }
     }
 }

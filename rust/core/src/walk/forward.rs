@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::Span;
 use crate::Result;
-use crate::ops::Primitive;
+use crate::ops::{Op, Primitive};
 use crate::tape::{NodeId, Tape};
 
 /// The tangents of `outputs`, given those of the `arguments` (aliases). `None` is a structural zero.
@@ -24,13 +24,24 @@ pub fn jvp(
     // the walk appends to the tape, but looks only at what was there before
     for i in 0..known.len() {
         let id = NodeId((span.base + i) as u32);
-        if !needed[i] || span.argument[i] {
+        // results come with the operation that they are of
+        if !needed[i] || span.argument[i] || matches!(t.op(id), Op::Project(_)) {
             continue;
         }
         let ins: SmallVec<[Option<NodeId>; 3]> = t.node(id).inputs.iter().map(|&x| at(&known, x)).collect();
         if ins.iter().any(Option::is_some) {
             let op = t.op(id).clone();
-            known[i] = op.jvp(t, id, &ins)?;
+            match op.tuple() {
+                None => known[i] = op.jvp(t, id, &ins)?,
+                Some(rules) => {
+                    let results = t.results(id);
+                    for (p, d) in results.into_iter().zip(rules.jvp_all(t, id, &ins)?) {
+                        if span.depends(p) {
+                            known[p.index() - span.base] = d;
+                        }
+                    }
+                }
+            }
         }
     }
     Ok(outputs.iter().map(|&y| at(&known, y)).collect())

@@ -30,7 +30,8 @@ impl Span {
         for i in 0..depends.len() {
             if !depends[i] {
                 let n = t.node(NodeId((base + i) as u32));
-                depends[i] = (all || n.dtype.is_inexact())
+                // an operation with several results has no dtype: they have
+                depends[i] = (all || n.dtype.is_inexact() || n.op.tuple().is_some())
                     && n.inputs.iter().any(|x| x.index() >= base && depends[x.index() - base]);
             }
         }

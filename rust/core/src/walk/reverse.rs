@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Span;
-use crate::ops::{Binary, Cotangent, Op, Primitive, Reverse, Window, Windowed, Zeros};
+use crate::ops::{Binary, Cotangent, Op, Primitive, Reverse, Tuple, Window, Windowed, Zeros};
 use crate::tape::{DType, Node, NodeId, Tape};
 use crate::{Error, Result};
 
@@ -45,7 +45,11 @@ pub fn vjp(
     }
     for i in (0..arrived.len()).rev() {
         let id = NodeId((span.base + i) as u32);
-        if arrived[i].is_empty() || span.argument[i] {
+        if let (true, Some(rules)) = (span.depends[i], t.op(id).clone().tuple()) {
+            several(t, rules, id, &span, &singular, start, &mut arrived)?;
+            continue;
+        }
+        if arrived[i].is_empty() || span.argument[i] || matches!(t.op(id), Op::Project(_)) {
             continue;
         }
         let total = gather(t, &std::mem::take(&mut arrived[i]), start)?;
@@ -87,6 +91,44 @@ pub fn vjp(
             }
         })
         .collect()
+}
+
+/// An operation with several results: what has arrived at each of them goes to its inputs together.
+fn several(
+    t: &mut Tape,
+    rules: &dyn Tuple,
+    id: NodeId,
+    span: &Span,
+    singular: &[bool],
+    start: usize,
+    arrived: &mut [Arrivals],
+) -> Result<()> {
+    let mut cotangents: SmallVec<[Option<NodeId>; 4]> = SmallVec::new();
+    for p in t.results(id) {
+        let list = match span.depends(p) && !span.argument[p.index() - span.base] {
+            true => std::mem::take(&mut arrived[p.index() - span.base]),
+            false => Arrivals::new(),
+        };
+        cotangents.push(if list.is_empty() {
+            None
+        } else {
+            let total = gather(t, &list, start)?;
+            Some(clean(t, total)?)
+        });
+    }
+    if cotangents.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let inputs = t.inputs(id);
+    let want: SmallVec<[bool; 3]> = inputs.iter().map(|&x| span.depends(x)).collect();
+    let masks = inputs.iter().any(|&x| span.depends(x) && singular[x.index() - span.base]);
+    let mut r = Reverse { t, want: want.clone(), masks };
+    for (k, c) in rules.vjp_all(&mut r, id, &cotangents)?.into_iter().enumerate() {
+        if let (Some(c), true) = (c, want[k]) {
+            arrived[inputs[k].index() - span.base].push(c);
+        }
+    }
+    Ok(())
 }
 
 /// Whether the rule of this node can turn a zero into nan. A finite number as factor or divisor cannot.

@@ -198,7 +198,9 @@ impl<'l, 'a> Blocks<'l, 'a> {
                     }
                     dst
                 }
-                Kind::Param | Kind::Const(_) | Kind::Fold(_) | Kind::Opaque(_) => return Err(misplaced()),
+                Kind::Param | Kind::Const(_) | Kind::Fold(_) | Kind::Opaque(_) | Kind::Project(_) => {
+                    return Err(misplaced());
+                }
             };
             self.locals.insert(x, local);
             for &k in folds.get(&x).into_iter().flatten() {

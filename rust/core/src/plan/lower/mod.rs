@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use self::blocks::Blocks;
-use super::ir::{DIRECT, Fold, Ir, Kind, Node, Ref};
+use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
 use super::region::{self, Schedule};
 use super::view::View;
@@ -136,6 +136,15 @@ impl Lower<'_> {
         }
     }
 
+    /// The results of an operation with several are there from `t` on.
+    fn results_at(&mut self, x: u32, t: u32) {
+        if let Kind::Opaque(o) = &self.ir.nodes[x as usize].kind {
+            for &r in o.results.iter().filter(|&&r| r != NOBODY) {
+                self.last[r as usize] = self.last[r as usize].max(t);
+            }
+        }
+    }
+
     fn lifetimes(&mut self, schedule: &Schedule) {
         let ir = self.ir;
         let mut t = 0;
@@ -145,6 +154,7 @@ impl Lower<'_> {
                     for &x in nodes {
                         t += 1;
                         self.last[x as usize] = t;
+                        self.results_at(x, t);
                         for r in &ir.nodes[x as usize].inputs {
                             self.use_at(*r, ir.nodes[x as usize].n, t);
                         }
@@ -162,6 +172,7 @@ impl Lower<'_> {
                 region::Unit::Call(x) => {
                     t += 1;
                     self.last[*x as usize] = t;
+                    self.results_at(*x, t);
                     for r in &ir.nodes[*x as usize].inputs {
                         self.use_at(*r, 1, t);
                     }
@@ -375,7 +386,7 @@ impl Lower<'_> {
                     self.small.give_back(pair[1], pair[0]);
                 }
             }
-            Kind::Param | Kind::Const(_) | Kind::Opaque(_) => return Err(misplaced()),
+            Kind::Param | Kind::Const(_) | Kind::Opaque(_) | Kind::Project(_) => return Err(misplaced()),
         }
         for r in &n.inputs {
             self.release(r.node);
@@ -419,11 +430,29 @@ impl Lower<'_> {
             self.settle(x);
         }
         let dst = self.place(x)?;
-        let call = Call { op: o.op.clone(), arguments, dst, shape: o.shape.clone(), dtype: n.dtype, stolen };
+        let mut results = Vec::new();
+        for &r in &o.results {
+            let Some(result) = ir.nodes.get(r as usize) else {
+                results.push(None);
+                continue;
+            };
+            let Kind::Project(shape) = &result.kind else { return Err(misplaced()) };
+            self.settle(r);
+            results.push(Some(Argument {
+                place: self.place(r)?,
+                shape: shape.clone(),
+                dtype: result.dtype,
+                strides: None,
+            }));
+        }
+        let call = Call { op: o.op.clone(), arguments, dst, shape: o.shape.clone(), dtype: n.dtype, stolen, results };
         self.code.nanoseconds = self.code.nanoseconds.saturating_add(call.nanoseconds());
         self.code.units.push(Unit::Call(Box::new(call)));
         for r in &n.inputs {
             self.release(r.node);
+        }
+        for &r in o.results.iter().filter(|&&r| r != NOBODY) {
+            self.release(r);
         }
         self.release(x);
         Ok(())
