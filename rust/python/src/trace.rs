@@ -4,7 +4,7 @@
 //! - no Python code runs, and no Python object is dropped, while the lock of a trace is held;
 //! - the traces that are open on a thread are a stack, popped on every exit.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +15,7 @@ use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use crate::convert;
 use crate::error::OrRaise;
@@ -42,11 +43,16 @@ pub struct State {
 
 /// A number of its own for each thread; cheaper than `std::thread::current`, which counts references.
 fn this_thread() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
+    static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local! {
-        static MINE: u64 = NEXT.fetch_add(1, Relaxed);
+        static MINE: Cell<u64> = const { Cell::new(0) };
     }
-    MINE.with(|n| *n)
+    MINE.with(|mine| {
+        if mine.get() == 0 {
+            mine.set(NEXT.fetch_add(1, Relaxed));
+        }
+        mine.get()
+    })
 }
 
 thread_local! {
@@ -209,28 +215,22 @@ impl Trace {
 
     /// Says what ran, if anything had to.
     fn compute(&self, py: Python<'_>, nodes: &[NodeId], exact: bool) -> PyResult<Option<Ran>> {
-        let (plan, params, values, outputs) = {
+        let (ran, values) = {
             let state = self.access();
             if nodes.iter().all(|&n| state.tape.node(n).value.is_some()) {
                 return Ok(None);
             }
-            let extracted =
-                if exact { plan::extract_exact(&state.tape, nodes) } else { plan::extract(&state.tape, nodes) }
-                    .or_raise(py)?;
-            let plan = plan::plan_for(extracted.program).or_raise(py)?;
-            let values: Vec<Value> = extracted
-                .params
-                .iter()
-                .map(|&p| {
-                    state.tape.node(p).value.clone().ok_or_else(|| PyRuntimeError::new_err("a parameter without value"))
-                })
-                .collect::<PyResult<_>>()?;
-            (plan, extracted.params, values, extracted.outputs)
+            let ran = plan::plan_of(&state.tape, nodes, !exact).or_raise(py)?;
+            let mut values: SmallVec<[Value; 8]> = SmallVec::with_capacity(ran.params.len());
+            for &p in &ran.params {
+                values.push(known(state.tape.node(p).value.clone())?);
+            }
+            (ran, values)
         };
-        let result = run(py, &plan, &values);
+        let result = run(py, &ran.plan, &values);
         let mut state = self.access();
         if let Some(recorder) = &mut state.recorder {
-            recorder.ran(&plan, &params, &values, &outputs, result.is_ok());
+            recorder.ran(&ran.plan, &ran.params, &values, &ran.outputs, result.is_ok());
         }
         let results = match result {
             Ok(r) => r,
@@ -239,10 +239,10 @@ impl Trace {
                 return Err(crate::error::raise(py, e));
             }
         };
-        for (&node, value) in outputs.iter().zip(results) {
+        for (&node, value) in ran.outputs.iter().zip(results) {
             state.tape.set_value(node, value);
         }
-        Ok(Some(Ran { plan, params, outputs }))
+        Ok(Some(ran))
     }
 
     /// The bits of an array of one element. Under jit this is a guard: another value there means another recording.
@@ -269,6 +269,10 @@ impl Trace {
 
     /// An ndarray that the function holds. Copied, since it may change; under jit also held and read again at each replay.
     pub fn constant(&self, py: Python<'_>, array: &Bound<'_, PyUntypedArray>) -> PyResult<NodeId> {
+        if !self.jit {
+            let (value, shape, dtype) = convert::copy_in(py, array)?;
+            return self.lock()?.tape.param(value, shape, dtype).or_raise(py);
+        }
         let known = match &self.lock()?.recorder {
             Some(r) => r.held_node(array),
             None => None,
@@ -280,10 +284,10 @@ impl Trace {
         {
             return Ok(node);
         }
-        let held = self.jit.then(|| array.clone().into_any().unbind());
+        let held = array.clone().into_any().unbind();
         let mut state = self.lock()?;
         let node = state.tape.param(value, shape, dtype).or_raise(py)?;
-        if let (Some(recorder), Some(held)) = (&mut state.recorder, held) {
+        if let Some(recorder) = &mut state.recorder {
             recorder.hold(node, held);
         }
         Ok(node)

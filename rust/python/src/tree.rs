@@ -8,8 +8,10 @@ use std::sync::{PoisonError, RwLock};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyList, PyTuple, PyType};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use rustc_hash::FxHashMap;
+
+use crate::convert;
 
 /// Deeper nesting is taken for an object that contains itself.
 const MAX_DEPTH: usize = 500;
@@ -48,8 +50,17 @@ impl Tree {
         Tree::take(object, leaves, 0)
     }
 
+    /// Whether this is a leaf for certain: the common ones, told by their type alone.
+    pub fn is_leaf(object: &Bound<'_, PyAny>) -> bool {
+        object.is_exact_instance_of::<PyFloat>()
+            || object.is_exact_instance_of::<crate::array::Array>()
+            || convert::is_ndarray(object)
+            || object.is_exact_instance_of::<PyInt>()
+            || object.is_exact_instance_of::<PyString>()
+    }
+
     fn take<'py>(object: &Bound<'py, PyAny>, leaves: &mut Vec<Bound<'py, PyAny>>, depth: usize) -> PyResult<Tree> {
-        if object.is_exact_instance_of::<PyFloat>() || object.is_exact_instance_of::<crate::array::Array>() {
+        if Tree::is_leaf(object) {
             leaves.push(object.clone());
             return Ok(Tree::Leaf);
         }

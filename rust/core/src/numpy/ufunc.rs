@@ -190,6 +190,9 @@ impl Ufunc {
         if let Own(_, f) = make {
             return Ok(smallvec![f(t, args)?]);
         }
+        if let Some(result) = self.plain(t, args)? {
+            return Ok(smallvec![result]);
+        }
         let dtype = resolve(t, name, *rule, args)?;
         let shape = broadcast_shape(t, name, args)?;
         let operand = |t: &mut Tape, a: Operand| -> Result<NodeId> {
@@ -214,6 +217,41 @@ impl Ufunc {
             From1(f) => smallvec![f(t, x)?],
             Pair1(f) => SmallVec::from_buf(f(t, x)?),
             _ => return Err(Error::Internal(format!("{name} called with one operand"))),
+        })
+    }
+
+    /// The common case, where there is nothing to promote or broadcast: floating-point nodes of one dtype and shape, and
+    /// Python floats beside them.
+    fn plain(self, t: &mut Tape, args: &[Operand]) -> Result<Option<NodeId>> {
+        let keeps_floats = match self.0.rule {
+            Rule::Any
+            | Rule::NoBool(_)
+            | Rule::Int8ForBool
+            | Rule::Float
+            | Rule::Widen
+            | Rule::Narrow
+            | Rule::Compare => true,
+            Rule::Bits | Rule::Shift | Rule::Integers | Rule::Double | Rule::Truth => false,
+        };
+        let float = |t: &Tape, id: NodeId| keeps_floats && t.dtype(id).is_float();
+        Ok(match (self.0.make, args) {
+            (One(op), &[Operand::Node { id, .. }]) if float(t, id) => Some(t.unary(op, id)?),
+            (Two(op), &[Operand::Node { id: a, .. }, Operand::Node { id: b, .. }])
+                if float(t, a) && t.dtype(a) == t.dtype(b) && t.shape(a) == t.shape(b) =>
+            {
+                Some(t.binary(op, a, b)?)
+            }
+            (Two(op), &[Operand::Node { id, .. }, number @ Operand::Float(_)]) if float(t, id) => {
+                let (dtype, shape) = (t.dtype(id), t.shape_of(id));
+                let y = materialise(t, number, dtype, &shape)?;
+                Some(t.binary(op, id, y)?)
+            }
+            (Two(op), &[number @ Operand::Float(_), Operand::Node { id, .. }]) if float(t, id) => {
+                let (dtype, shape) = (t.dtype(id), t.shape_of(id));
+                let x = materialise(t, number, dtype, &shape)?;
+                Some(t.binary(op, x, id)?)
+            }
+            _ => None,
         })
     }
 

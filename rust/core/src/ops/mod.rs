@@ -207,7 +207,9 @@ impl Op {
             | Op::Gather(_)
             | Op::Scan(_)
             | Op::Sort(_)
-            | Op::Linalg(_) => true,
+            | Op::Linalg(_)
+            | Op::Project(_)
+            | Op::Factor(_) => true,
         }
     }
 }

@@ -131,26 +131,37 @@ impl Cache {
 
 /// The plan of a program of this structure, made now if there is none.
 pub fn plan_for(program: Program) -> Result<Arc<Plan>> {
-    let options = options();
-    let key = (program.key(), options);
-    {
-        let mut guard = locked();
-        let cache = guard.get_or_insert_default();
-        let now = cache.now();
-        if let Some(plan) = cache.plans.entries.get(&key) {
-            plan.used.store(now, Relaxed);
-            cache.hits += 1;
-            return Ok(Arc::clone(plan));
-        }
-        cache.misses += 1;
+    let key = program.key();
+    match find(key) {
+        Some(plan) => Ok(plan),
+        None => make(key, program),
     }
+}
+
+/// The plan of the programs of this key, if there is one.
+pub(super) fn find(key: u128) -> Option<Arc<Plan>> {
+    let mut guard = locked();
+    let cache = guard.get_or_insert_default();
+    let now = cache.now();
+    let Some(plan) = cache.plans.entries.get(&(key, options())) else {
+        cache.misses += 1;
+        return None;
+    };
+    plan.used.store(now, Relaxed);
+    cache.hits += 1;
+    Some(Arc::clone(plan))
+}
+
+/// The plan of a program that has none.
+pub(super) fn make(key: u128, program: Program) -> Result<Arc<Plan>> {
+    let options = options();
     // planned without the lock; of two threads with one program the later one wins
     let plan = Arc::new(Plan::new(program, options)?);
     let mut guard = locked();
     let cache = guard.get_or_insert_default();
     plan.used.store(cache.now(), Relaxed);
     let limits = cache.limits();
-    let dropped = cache.plans.insert(key, Arc::clone(&plan), limits);
+    let dropped = cache.plans.insert((key, options), Arc::clone(&plan), limits);
     drop(guard);
     drop(dropped);
     Ok(plan)
@@ -205,8 +216,6 @@ pub fn clear() {
 pub fn stats() -> Stats {
     match locked().as_ref() {
         None => Stats::default(),
-        Some(c) => {
-            Stats { hits: c.hits, misses: c.misses, entries: c.plans.entries.len(), bytes: c.plans.bytes }
-        }
+        Some(c) => Stats { hits: c.hits, misses: c.misses, entries: c.plans.entries.len(), bytes: c.plans.bytes },
     }
 }

@@ -1,6 +1,6 @@
 //! From the pending part of a tape to code that runs again and again.
 //!
-//! [`extract`] cuts a [`Program`] out of a tape; [`plan_for`] looks it up by its structure, or plans it: identities and
+//! [`plan_of`] cuts a [`Program`] out of a tape and looks its plan up by its structure, or plans it: identities and
 //! repetitions go (`simplify`), movement becomes views (`ir`), nodes become regions (`region`), and values get places
 //! (`lower`).
 
@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use cache::{Stats, clear, plan_for, recall, remember, set_limits, stats};
-pub use program::{Extracted, Node, Program, extract, extract_exact};
+pub use program::{Extracted, Node, Program, extract, extract_exact, plan_of};
 pub use recipe::{Answer, Ran, Recipe};
 
 pub use crate::exec::run::Param;

@@ -6,6 +6,8 @@ use std::hash::Hash;
 
 use smallvec::SmallVec;
 
+use super::cache;
+use super::recipe::Ran;
 use crate::ops::{Leaf, Op, Primitive};
 use crate::tape::{DType, NodeId, Shape, Streams, Tape, shape, value};
 use crate::{Error, Result};
@@ -40,12 +42,35 @@ pub struct Extracted {
 /// What has to run to know the targets, with everything worth keeping as outputs: the targets that are not known yet, the
 /// ancestors that a handle looks at, and the results of dear operations.
 pub fn extract(t: &Tape, targets: &[NodeId]) -> Result<Extracted> {
-    collect(t, targets, true)
+    whole(t, targets, true)
 }
 
 /// What has to run to know the targets, which alone are the outputs.
 pub fn extract_exact(t: &Tape, targets: &[NodeId]) -> Result<Extracted> {
-    collect(t, targets, false)
+    whole(t, targets, false)
+}
+
+fn whole(t: &Tape, targets: &[NodeId], keep: bool) -> Result<Extracted> {
+    with_scratch(|scratch| {
+        let (params, outputs) = scratch.collect(t, targets, keep)?;
+        Ok(Extracted { program: scratch.program(t, &outputs), params, outputs })
+    })
+}
+
+/// The plan of what [`extract`] gives (with `keep`) or [`extract_exact`]. The program itself is only made where there is no
+/// plan for it yet.
+pub fn plan_of(t: &Tape, targets: &[NodeId], keep: bool) -> Result<Ran> {
+    let (params, outputs, found) = with_scratch(|scratch| {
+        let (params, outputs) = scratch.collect(t, targets, keep)?;
+        let key = scratch.key(t, &params, &outputs);
+        let found = cache::find(key).ok_or_else(|| (key, scratch.program(t, &outputs)));
+        Ok::<_, Error>((params, outputs, found))
+    })?;
+    let plan = match found {
+        Ok(plan) => plan,
+        Err((key, program)) => cache::make(key, program)?,
+    };
+    Ok(Ran { plan, params, outputs })
 }
 
 /// Marks by node of a tape, valid where the epoch is the current one: nothing is cleared between calls, so that a call costs
@@ -62,15 +87,17 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-fn collect(t: &Tape, targets: &[NodeId], keep: bool) -> Result<Extracted> {
+fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with(|cell| match cell.try_borrow_mut() {
-        Ok(mut scratch) => scratch.collect(t, targets, keep),
-        Err(_) => Scratch::default().collect(t, targets, keep),
+        Ok(mut scratch) => f(&mut scratch),
+        Err(_) => f(&mut Scratch::default()),
     })
 }
 
 impl Scratch {
-    fn collect(&mut self, t: &Tape, targets: &[NodeId], keep: bool) -> Result<Extracted> {
+    /// Leaves the nodes of the program in the list, in the order of the tape, and beside each mark its place there; gives the
+    /// parameters and the outputs.
+    fn collect(&mut self, t: &Tape, targets: &[NodeId], keep: bool) -> Result<(Vec<NodeId>, Vec<NodeId>)> {
         if self.seen.len() < t.len() {
             self.seen.resize(t.len(), (0, 0));
         }
@@ -118,23 +145,14 @@ impl Scratch {
         }
         // the order of the tape; what is popped comes in runs, so this is close to linear
         self.list.sort_unstable();
-        let mut program = Program::default();
-        program.nodes.reserve_exact(self.list.len());
         let mut params = Vec::new();
         for (local, &i) in self.list.iter().enumerate() {
             let n = t.node(NodeId(i));
             let target = self.seen[i as usize].1 == 0;
             self.seen[i as usize].1 = local as u32;
-            let known = n.value.is_some();
-            let (op, inputs) = if known {
-                program.params.push(local as u32);
+            if n.value.is_some() {
                 params.push(NodeId(i));
-                (Op::Leaf(Leaf::Param), SmallVec::new())
-            } else {
-                (n.op.clone(), n.inputs.iter().map(|x| self.seen[x.index()].1).collect())
-            };
-            if keep
-                && !known
+            } else if keep
                 && !target
                 && (n.handles > 0 || dear(&n.op))
                 && !matches!(n.op, Op::Leaf(_))
@@ -142,10 +160,45 @@ impl Scratch {
             {
                 outputs.push(NodeId(i));
             }
-            program.nodes.push(Node { op, inputs, shape: n.shape.clone(), dtype: n.dtype });
         }
-        program.outputs = outputs.iter().map(|o| self.seen[o.index()].1).collect();
-        Ok(Extracted { program, params, outputs })
+        Ok((params, outputs))
+    }
+
+    /// The place in the program.
+    fn local(&self, id: NodeId) -> u32 {
+        self.seen[id.index()].1
+    }
+
+    /// [`Program::key`] of the program, without making it.
+    fn key(&self, t: &Tape, params: &[NodeId], outputs: &[NodeId]) -> u128 {
+        let mut h = Streams::default();
+        for &i in &self.list {
+            let n = t.node(NodeId(i));
+            match &n.value {
+                None => h.node(&n.op, n.inputs.iter().map(|&x| self.local(x)), &n.shape, n.dtype),
+                Some(_) => h.node(&Op::Leaf(Leaf::Param), [].into_iter(), &n.shape, n.dtype),
+            }
+        }
+        let locals = |ids: &[NodeId]| ids.iter().map(|&x| self.local(x)).collect::<SmallVec<[u32; 16]>>();
+        finish(h, self.list.len(), &locals(outputs), &locals(params))
+    }
+
+    fn program(&self, t: &Tape, outputs: &[NodeId]) -> Program {
+        let mut program = Program::default();
+        program.nodes.reserve_exact(self.list.len());
+        for (local, &i) in self.list.iter().enumerate() {
+            let n = t.node(NodeId(i));
+            let (op, inputs) = match &n.value {
+                None => (n.op.clone(), n.inputs.iter().map(|&x| self.local(x)).collect()),
+                Some(_) => {
+                    program.params.push(local as u32);
+                    (Op::Leaf(Leaf::Param), SmallVec::new())
+                }
+            };
+            program.nodes.push(Node { op, inputs, shape: Shape::from_slice(&n.shape), dtype: n.dtype });
+        }
+        program.outputs = outputs.iter().map(|&o| self.local(o)).collect();
+        program
     }
 }
 
@@ -184,6 +237,18 @@ fn unknown(scope: u32) -> Error {
     )
 }
 
+/// The key, once the nodes have been taken in.
+fn finish(mut h: Streams, nodes: usize, outputs: &[u32], params: &[u32]) -> u128 {
+    h.word(nodes as u64);
+    for &o in outputs {
+        h.word(u64::from(o));
+    }
+    for &p in params {
+        h.word(u64::from(p) | 1 << 40);
+    }
+    h.finish128()
+}
+
 impl Program {
     /// 128 bits over the structure: operations, attributes, inputs, shapes and dtypes.
     pub fn key(&self) -> u128 {
@@ -191,14 +256,7 @@ impl Program {
         for n in &self.nodes {
             h.node(&n.op, n.inputs.iter().copied(), &n.shape, n.dtype);
         }
-        h.word(self.nodes.len() as u64);
-        for &o in &self.outputs {
-            h.word(u64::from(o));
-        }
-        for &p in &self.params {
-            h.word(u64::from(p) | 1 << 40);
-        }
-        h.finish128()
+        finish(h, self.nodes.len(), &self.outputs, &self.params)
     }
 
     /// A rough size, to bound caches.

@@ -39,7 +39,7 @@ pub struct Recipe {
 /// A wanted value, with its shape and dtype.
 pub type Answer = (Value, Shape, DType);
 
-/// A plan that ran, with the nodes of its parameters and outputs.
+/// A plan, with the nodes of the tape that its parameters and outputs stand for.
 pub struct Ran {
     pub plan: Arc<Plan>,
     pub params: Vec<NodeId>,

@@ -107,6 +107,11 @@ impl Tape {
         &self.nodes[id.index()].shape
     }
 
+    /// A copy of the shape, which is made faster so than by `clone`, element by element.
+    pub fn shape_of(&self, id: NodeId) -> Shape {
+        Shape::from_slice(self.shape(id))
+    }
+
     pub fn rank(&self, id: NodeId) -> usize {
         self.shape(id).len()
     }
@@ -132,6 +137,18 @@ impl Tape {
                 shape::show(&shape)
             )));
         }
+        let scope = self.scope_of(&op, inputs)?;
+        self.append(op, inputs, shape, dtype, scope)
+    }
+
+    /// `push` with the shape of the first input.
+    pub(crate) fn push_like(&mut self, op: Op, inputs: &[NodeId], dtype: DType) -> Result<NodeId> {
+        let scope = self.scope_of(&op, inputs)?;
+        self.append(op, inputs, self.shape_of(inputs[0]), dtype, scope)
+    }
+
+    /// The scope that a node of these inputs belongs to, if all of them are still open.
+    fn scope_of(&self, op: &Op, inputs: &[NodeId]) -> Result<u32> {
         let mut scope = 0;
         for &i in inputs {
             let s = self.nodes[i.index()].scope;
@@ -146,6 +163,10 @@ impl Tape {
                 scope = scope.max(s);
             }
         }
+        Ok(scope)
+    }
+
+    fn append(&mut self, op: Op, inputs: &[NodeId], shape: Shape, dtype: DType, scope: u32) -> Result<NodeId> {
         let id = u32::try_from(self.nodes.len()).map_err(|_| {
             Error::Memory(
                 "the tape is full: it holds 2^32 nodes; split the computation with jit or a loop primitive".into(),
@@ -204,8 +225,8 @@ impl Tape {
 
     /// The literal `v` in the shape and dtype of `x`.
     pub fn lit_like(&mut self, v: f64, x: NodeId) -> Result<NodeId> {
-        let (shape, dtype) = (self.shape(x).clone(), self.dtype(x));
-        self.push(Op::Leaf(Leaf::Literal(value::bits_of(v, dtype))), &[], shape, dtype)
+        let (shape, dtype) = (self.shape_of(x), self.dtype(x));
+        self.append(Op::Leaf(Leaf::Literal(value::bits_of(v, dtype))), &[], shape, dtype, 0)
     }
 
     /// The number that `x` is known to be everywhere.
@@ -218,14 +239,12 @@ impl Tape {
 
     /// A fresh node that stands for `x` as the argument of a transform.
     pub fn alias(&mut self, x: NodeId) -> Result<NodeId> {
-        let (shape, dtype) = (self.shape(x).clone(), self.dtype(x));
-        self.push(Op::Leaf(Leaf::Alias), &[x], shape, dtype)
+        self.push_like(Op::Leaf(Leaf::Alias), &[x], self.dtype(x))
     }
 
     /// `x` as a constant for derivatives.
     pub fn stop_gradient(&mut self, x: NodeId) -> Result<NodeId> {
-        let (shape, dtype) = (self.shape(x).clone(), self.dtype(x));
-        self.push(Op::Leaf(Leaf::Stop), &[x], shape, dtype)
+        self.push_like(Op::Leaf(Leaf::Stop), &[x], self.dtype(x))
     }
 
     /// Index along `axis`, in int64.
@@ -235,7 +254,7 @@ impl Tape {
 
     pub(crate) fn same(&self, what: &str, xs: &[NodeId]) -> Result<()> {
         let (s, d) = (self.shape(xs[0]), self.dtype(xs[0]));
-        match xs.iter().find(|&&x| self.shape(x) != s || self.dtype(x) != d) {
+        match xs[1..].iter().find(|&&x| self.shape(x) != s || self.dtype(x) != d) {
             None => Ok(()),
             Some(&x) => Err(Error::Internal(format!(
                 "{what} of {d}{} and {}{}",

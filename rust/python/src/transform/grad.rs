@@ -6,9 +6,10 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use smallvec::SmallVec;
 
 use super::callable::{Argnums, Held, bind, check_callable, describe};
-use super::session::{Session, any_array, fresh};
+use super::session::{Leaves, Nodes, Session, any_array, fresh};
 use crate::array::Array;
 use crate::tree::Tree;
 
@@ -72,12 +73,12 @@ impl Grad {
         let f = self.f.bind(py);
         let positions = self.argnums.resolve(what, args.len())?;
         let mut session = Session::enter();
-        let mut new_args: Vec<Bound<'py, PyAny>> = args.iter().collect();
-        let mut inputs = Vec::with_capacity(positions.len() + self.argnames.len());
-        let mut aliases: Vec<NodeId> = Vec::new();
+        let mut new_args: SmallVec<[Bound<'py, PyAny>; 4]> = args.iter().collect();
+        let mut inputs: SmallVec<[Leaves; 1]> = SmallVec::with_capacity(positions.len() + self.argnames.len());
+        let mut aliases = Nodes::new();
         for &k in &positions {
-            let (leaves, argument) = session.argument(what, &format!("argument {k}"), &args.get_item(k)?)?;
-            aliases.extend(&leaves.nodes);
+            let (leaves, argument) = session.argument(what, format_args!("argument {k}"), &args.get_item(k)?)?;
+            aliases.extend_from_slice(&leaves.nodes);
             new_args[k] = argument;
             inputs.push(leaves);
         }
@@ -97,8 +98,8 @@ impl Grad {
                         }
                     },
                 };
-                let (leaves, argument) = session.argument(what, &format!("argument {name:?}"), &given)?;
-                aliases.extend(&leaves.nodes);
+                let (leaves, argument) = session.argument(what, format_args!("argument {name:?}"), &given)?;
+                aliases.extend_from_slice(&leaves.nodes);
                 match place {
                     Some(k) => new_args[k] = argument,
                     None => d.set_item(name, argument)?,
@@ -131,14 +132,15 @@ impl Grad {
         };
         let value = if self.value { out.pop() } else { None };
         let mut leaves = out.into_iter();
-        let mut results = Vec::with_capacity(inputs.len());
+        let mut results: SmallVec<[Py<PyAny>; 1]> = SmallVec::with_capacity(inputs.len());
         for i in &inputs {
             results.push(i.tree.unflatten(py, &mut leaves)?);
         }
-        let grads = if results.len() == 1 && (self.argnums.single || (self.one_name && positions.is_empty())) {
-            results.remove(0).into_bound(py)
-        } else {
-            PyTuple::new(py, results)?.into_any()
+        let grads = match results.pop() {
+            Some(only) if results.is_empty() && (self.argnums.single || (self.one_name && positions.is_empty())) => {
+                only.into_bound(py)
+            }
+            last => PyTuple::new(py, results.into_iter().chain(last).collect::<SmallVec<[_; 4]>>())?.into_any(),
         };
         Ok(match (value, aux) {
             (None, None) => grads,
