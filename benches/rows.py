@@ -1,104 +1,98 @@
-"""The rows of the table: which function, at what size, who takes part, and what is asked of mlgrad."""
+"""The rows of the table: which function, at what size, and what is asked of mlgrad."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from functions import small
+from functions.lstm import LSTM
+from functions.mixture import MIXTURE
+from functions.networks import LOGISTIC, RELU_FIT, THREE_LAYERS, mlp
+from functions.rowwise import ATTENTION, LAYER_NORM, SOFTMAX
 from mlgrad import _problems
 from mlgrad._problems import Problem
-
-ALL = ("NumPy by hand", "autograd", "JAX", "jax.jit", "mlgrad", "mlgrad.jit")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line: the ratio is the time of `peer` over that of `ours`, and should be at least `goal`."""
+    """One line: the time of the best peer, or of `peer` where one is named, over that of `ours` should reach `goal`."""
 
     name: str
+    size: str
     problem: Problem
-    size: int
-    ours: str
-    peer: str
+    n: int
     goal: float | None = None
+    peer: str | None = None
+    ours: str = "mlgrad.jit"
     gradient_only: bool = False
-    contenders: tuple[str, ...] = ALL
+    #: How many times faster than HIPS autograd mlgrad should be without jit, for rows of few numbers.
+    eager_goal: float | None = None
+    #: Backends that take no part, and why.
+    without: dict[str, str] = field(default_factory=dict)
+    #: A definition for jax.jit alone, where it would compile the common one for minutes.
+    rolled: Callable[[], Callable] | None = None
+    #: How far results may differ, relative to the largest element.
+    tolerance: float = 1e-9
+    #: Whether the row counts in the geometric mean.
+    counts: bool = True
 
-    def by_hand(self, *arguments):
-        value, gradient = self.problem.by_hand(*arguments)
-        return gradient if self.gradient_only else (value, gradient)
+    @property
+    def title(self):
+        return f"{self.name} {self.size}".strip()
 
-
-def _scalar_sine(xp):
-    return lambda x: xp.sin(x**2)
-
-
-SCALAR_SINE = Problem(
-    "sin(x²)",
-    _scalar_sine,
-    lambda x: (np.sin(x**2), 2 * x * np.cos(x**2)),
-    lambda n, rng: (1.5,),
-)
-
-
-def _polynomial(xp):
-    return lambda x: (3 * x**2 + 1) ** 5
+    @property
+    def transform(self):
+        return "grad" if self.gradient_only else "value_and_grad"
 
 
-POLYNOMIAL = Problem(
-    "(3x²+1)⁵",
-    _polynomial,
-    lambda x: ((3 * x**2 + 1) ** 5, 30 * x * (3 * x**2 + 1) ** 4),
-    lambda n, rng: (2.0,),
-)
+_UNROLLED = {"torch.compile": "it would unroll and compile every step, for minutes"}
 
+ROWS = [
+    Row("scalar", "1", small.SCALAR, 1, 6, "jax.jit", eager_goal=20),
+    Row("rosenbrock", "10", _problems.ROSENBROCK, 10, 6, eager_goal=20),
+    Row("rosenbrock", "1000", _problems.ROSENBROCK, 1000, 6, eager_goal=20),
+    Row("rosenbrock", "1e6", _problems.ROSENBROCK, 1_000_000, 1.6),
+    Row("chain", "100", _problems.CHAIN, 100, 5, eager_goal=20),
+    Row("chain", "1e4", _problems.CHAIN, 10_000, 5),
+    Row("chain", "1e6", _problems.CHAIN, 1_000_000, 5),
+    Row("chain", "1e7", _problems.CHAIN, 10_000_000, 5),
+    Row("logistic", "10000x100", LOGISTIC, 10_000, 1.4),
+    Row("relu fit", "100000x20", RELU_FIT, 100_000, 1.6),
+    Row("mlp", "1x4x8", mlp(4, 8, 3), 1, 6, eager_goal=20),
+    Row("mlp", "32x64x64", mlp(64, 64, 10), 32, 1.5),
+    Row("mlp", "128x784x256 f32", mlp(784, 256, 10, np.float32), 128, 1.1, tolerance=2e-4),
+    Row("mlp", "512x1024x1024 f32", mlp(1024, 1024, 10, np.float32), 512, 1.0, tolerance=2e-4),
+    Row("three-layer net", "4-8-4-1", THREE_LAYERS, 1, 6, eager_goal=20),
+    Row("loop", "1000x4", small.LOOP, 4, 4, "jax.jit", eager_goal=25, without=_UNROLLED, rolled=small.rolled_loop),
+    Row("softmax", "1000x1000", SOFTMAX, 1000, 2),
+    Row("layer norm", "1000x1000", LAYER_NORM, 1000, 2),
+    Row("attention", "64x64x64", ATTENTION, 64, 2),
+    Row("gaussian mixture", "10000x10x25", MIXTURE, 10_000, 1.0),
+    Row("lstm", "2x50x64x16", LSTM, 16, 1.0, without=_UNROLLED),
+]
 
-def _newton(xp):
-    def root(a):
-        x = a
-        while abs(x * x - a) > 1e-12 * a:
-            x = 0.5 * (x + a / x)
-        return x
-
-    return root
-
-
-NEWTON = Problem(
-    "square root by Newton's method",
-    _newton,
-    lambda a: (np.sqrt(a), 0.5 / np.sqrt(a)),
-    lambda n, rng: (2.0,),
-)
+_FEW = ("JAX", "jax.jit", "torch", "torch.compile", "mlgrad.jit")
 
 # the README's small examples, recorded anew at each call
 README = [
     Row(
-        f"README: {problem.name}",
-        problem,
+        problem.name,
         size,
+        problem,
+        n,
+        20,
+        "autograd",
         ours="mlgrad",
-        peer="autograd",
-        goal=10,
         gradient_only=True,
-        contenders=("NumPy by hand", "autograd", "mlgrad"),
+        without=dict.fromkeys(_FEW, "this row is about calls that are not jitted"),
+        counts=False,
     )
-    for problem, size in (
-        (_problems.SINE, 5),
-        (POLYNOMIAL, 1),
-        (NEWTON, 1),
-        (_problems.ROSENBROCK, 5),
-        (_problems.LOGISTIC, 100),
+    for problem, n, size in (
+        (_problems.SINE, 5, "5"),
+        (small.POLYNOMIAL, 1, ""),
+        (small.NEWTON, 1, ""),
+        (_problems.ROSENBROCK, 5, "5"),
+        (_problems.LOGISTIC, 100, "5x20"),
     )
-]
-
-ROWS = [
-    *README,
-    Row("sin(x²) at a scalar", SCALAR_SINE, 1, ours="mlgrad.jit", peer="jax.jit", goal=3, gradient_only=True),
-    Row("chain, 1e2", _problems.CHAIN, 100, ours="mlgrad.jit", peer="jax.jit"),
-    Row("chain, 1e4", _problems.CHAIN, 10_000, ours="mlgrad.jit", peer="jax.jit"),
-    Row("chain, 1e6", _problems.CHAIN, 1_000_000, ours="mlgrad.jit", peer="jax.jit", goal=3),
-    Row("training step, batch 64", _problems.NETWORK, 64, ours="mlgrad.jit", peer="NumPy by hand", goal=1),
-    Row("Rosenbrock, 1e2", _problems.ROSENBROCK, 100, ours="mlgrad.jit", peer="jax.jit"),
-    Row("Rosenbrock, 1e6", _problems.ROSENBROCK, 1_000_000, ours="mlgrad.jit", peer="jax.jit"),
-    Row("logistic, 50 x 20", _problems.LOGISTIC, 1_000, ours="mlgrad.jit", peer="jax.jit"),
-    Row("logistic, 50000 x 20", _problems.LOGISTIC, 1_000_000, ours="mlgrad.jit", peer="jax.jit"),
 ]

@@ -556,6 +556,44 @@ row("cholesky", _symmetric_cholesky, _positive(3, 3), rtol=1e-12)
 row("cholesky batch", _symmetric_cholesky, _positive(2, 3, 3), rtol=1e-12)
 row("log density of a normal", lambda np, s, x: -0.5 * x @ np.linalg.solve(s, x) - 0.5 * np.linalg.slogdet(s)[1],
     _positive(3, 3), A((3,)), rtol=1e-12)  # fmt: skip
+
+
+def _symmetric(np: Any, a: Any) -> Any:
+    return (a + np.swapaxes(a, -1, -2)) / 2
+
+
+def _matrix_sine(np: Any, a: Any) -> Any:
+    w, v = np.linalg.eigh(_symmetric(np, a))
+    return w, (v * np.sin(w)[..., None, :]) @ np.swapaxes(v, -1, -2)
+
+
+def _leading_space(np: Any, a: Any) -> Any:
+    _, v = np.linalg.eigh(_symmetric(np, a))
+    return v[..., 2:] @ np.swapaxes(v[..., 2:], -1, -2)
+
+
+def _singular(np: Any, a: Any) -> Any:
+    u, s, vt = np.linalg.svd(a, full_matrices=False)
+    return s, (u * np.exp(s)[..., None, :]) @ vt, u**2, vt**2
+
+
+def _orthonormal(np: Any, a: Any) -> Any:
+    q, r = np.linalg.qr(a)
+    return q, r
+
+
+row("eigh", _matrix_sine, _regular(3, 3), rtol=1e-12, hips=False)
+row("eigh batch", _matrix_sine, _regular(2, 3, 3), rtol=1e-12, hips=False)
+row("eigenspace", _leading_space, _regular(3, 3), rtol=1e-12, hips=False)
+row("eigvalsh", lambda np, a: np.linalg.eigvalsh(_symmetric(np, a), "U"), _regular(4, 4), rtol=1e-12, hips=False)
+for _shape in [(3, 3), (4, 2), (2, 4), (2, 3, 2), (1, 1)]:
+    row(f"svd of {_shape}", _singular, A(_shape), rtol=1e-12, hips=False)
+    row(f"qr of {_shape}", _orthonormal, A(_shape), rtol=1e-12, hips=False)
+row("svdvals", lambda np, a: np.linalg.svdvals(a), A((3, 4)), rtol=1e-12, hips=False)
+row("r of qr", lambda np, a: np.linalg.qr(a, mode="r"), A((4, 3)), rtol=1e-12, hips=False)
+for _ord in [2, -2, "nuc"]:
+    row(f"matrix norm {_ord}", lambda np, a, o=_ord: np.linalg.norm(a, o, axis=(2, 0)), A((3, 2, 4)), rtol=1e-12,
+        hips=False)  # fmt: skip
 row("matrix_power", lambda np, a: np.linalg.matrix_power(a, 3), _regular(3, 3), rtol=1e-12, hips=False)
 
 # --- compositions -----------------------------------------------------------------------------------------------

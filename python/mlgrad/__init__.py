@@ -6,9 +6,9 @@
 array([ 0.        ,  1.08060461, -2.61457448])
 
 Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
-`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, and `Tape`. Modules: `mlgrad.numpy`, `mlgrad.scipy.special`,
-`mlgrad.nn`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy), `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they
-are imported when they are first used.
+`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, `custom_vjp`, `custom_jvp`, and `Tape`. Modules: `mlgrad.numpy`,
+`mlgrad.scipy.special`, `mlgrad.nn`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy), `mlgrad.tree`,
+`mlgrad.testing`, `mlgrad.plot`; they are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlgrad import _core, _rare
 from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
+from mlgrad._custom import custom_jvp, custom_vjp
 from mlgrad._jacobian import elementwise_grad, hessian, hvp, jacfwd, jacobian, jacrev
 from mlgrad._partial import (
     curl,
@@ -40,6 +41,8 @@ __all__ = [
     "PerformanceWarning",
     "Tape",
     "curl",
+    "custom_jvp",
+    "custom_vjp",
     "directional_derivative",
     "divergence",
     "elementwise_grad",

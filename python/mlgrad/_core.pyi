@@ -14,7 +14,9 @@ __all__ = [
     "TreeDef",
     "__version__",
     "array",
+    "attach",
     "available_isas",
+    "begin_call",
     "build_profile",
     "cache_stats",
     "call_ufunc",
@@ -22,6 +24,7 @@ __all__ = [
     "full",
     "functions",
     "grad",
+    "is_unwritten",
     "isa",
     "jit",
     "jvp",
@@ -38,6 +41,7 @@ __all__ = [
     "tree_map",
     "tree_register",
     "tree_unflatten",
+    "untraced",
     "value_and_grad",
     "vjp",
     "vmap",
@@ -223,7 +227,19 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]: ...
 def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]: ...
 def traced(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
+def untraced(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
 def lift(tree: Any) -> Any: ...
+def attach(
+    outs: Any,
+    args: Any,
+    vjp: Callable[[Any, Any, Any], Any] | None = None,
+    jvp: Callable[[Any, Any, Any], Any] | None = None,
+    *,
+    name: str | None = None,
+    since: int | None = None,
+) -> Any: ...
+def begin_call(args: tuple[Any, ...]) -> tuple[int, tuple[Any, ...]] | None: ...
+def is_unwritten(x: Any) -> bool: ...
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]: ...
 def jit(
     f: Callable[..., Any],

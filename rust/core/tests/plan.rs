@@ -704,7 +704,7 @@ fn decompositions_of_a_batch() {
     check(&t, inverse, &[0.375, -0.25, -0.25, 0.5, 1.0, 0.0, 0.0, 1.0 / 9.0]);
     let det = t.linalg(Linalg::Det, a).unwrap();
     check(&t, det, &[8.0, 9.0]);
-    let [sign, log] = t.slogdet(a).unwrap();
+    let [sign, log] = t.factor(mlgrad_core::ops::Factor::Slogdet, a).unwrap()[..] else { panic!() };
     check(&t, log, &[8f64.ln(), 9f64.ln()]);
     check(&t, sign, &[1.0, 1.0]);
     let l = t.linalg(Linalg::Cholesky, a).unwrap();
@@ -741,7 +741,7 @@ fn an_operation_with_several_results() {
     let mut t = Tape::new();
     let p = rows(&mut t, &matrices, &[2, 2, 2]);
     let a = t.alias(p).unwrap();
-    let [sign, log] = t.slogdet(a).unwrap();
+    let [sign, log] = t.factor(mlgrad_core::ops::Factor::Slogdet, a).unwrap()[..] else { panic!() };
     // both are outputs of one run
     let both = t.mul(sign, log).unwrap();
     check(&t, both, &[8f64.ln(), -(9f64.ln())]);
@@ -769,7 +769,7 @@ fn an_operation_with_several_results() {
     // batched: the same through a scope
     let scope = t.open_scope();
     let one = t.abstract_param(scope, [2, 2].as_slice().into(), DType::F64).unwrap();
-    let [sign, log] = t.slogdet(one).unwrap();
+    let [sign, log] = t.factor(mlgrad_core::ops::Factor::Slogdet, one).unwrap()[..] else { panic!() };
     let y = t.mul(sign, log).unwrap();
     let batched = walk::batch(&mut t, &[one], &[p], 2, &[y, sign, log]).unwrap();
     t.close_scope(scope);
@@ -779,7 +779,7 @@ fn an_operation_with_several_results() {
     // many matrices, on several threads, some of the results unread
     let many: Vec<f64> = (0..3000).flat_map(|k| [1.0 + k as f64, 0.0, 5.0, -1.0]).collect();
     let p = rows(&mut t, &many, &[3000, 2, 2]);
-    let [sign, log] = t.slogdet(p).unwrap();
+    let [sign, log] = t.factor(mlgrad_core::ops::Factor::Slogdet, p).unwrap()[..] else { panic!() };
     check(&t, sign, &vec![-1.0; 3000]);
     check(&t, log, &(0..3000).map(|k| (1.0 + f64::from(k)).ln()).collect::<Vec<_>>());
 }

@@ -127,16 +127,20 @@ pub fn trace_of(what: &str, objects: &[&Any<'_>], kwargs: Option<&Bound<'_, PyDi
 
 /// The nodes from `start` on that raise by value, and whose inputs are known at recording: they are to run right away.
 pub fn raising(t: &mlgrad_core::tape::Tape, start: usize) -> SmallVec<[NodeId; 2]> {
-    use mlgrad_core::ops::{Gather, Linalg, Op};
+    use mlgrad_core::ops::{Factor, Gather, Linalg, Op, Project};
     (start..t.len())
         .map(|i| NodeId(i as u32))
         .filter(|&n| {
             t.node(n).scope == 0
-                && matches!(
-                    t.op(n),
+                && match t.op(n) {
                     Op::Gather(Gather::CheckIndex { .. })
-                        | Op::Linalg(Linalg::Solve | Linalg::Inv | Linalg::Cholesky | Linalg::TriangularSolve { .. })
-                )
+                    | Op::Linalg(Linalg::Solve | Linalg::Inv | Linalg::Cholesky | Linalg::TriangularSolve { .. }) => {
+                        true
+                    }
+                    // one result stands for all
+                    Op::Project(Project(0)) => matches!(t.op(t.input(n, 0)), Op::Factor(Factor::Eigh | Factor::Svd)),
+                    _ => false,
+                }
         })
         .collect()
 }

@@ -190,6 +190,11 @@ impl Array {
         self.kind == Kind::Weak
     }
 
+    /// Whether this is a whole array that nothing was written to since the handle was made.
+    pub fn is_unwritten(&self) -> bool {
+        self.path.is_none() && self.cell.place().version == 0
+    }
+
     /// The node that holds the present content.
     pub fn node(&self, py: Python<'_>) -> PyResult<NodeId> {
         record(py, self.trace(), |s| self.node_in(s))

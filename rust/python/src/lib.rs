@@ -7,6 +7,7 @@ mod convert;
 mod dtypes;
 mod error;
 mod function;
+mod grave;
 mod index;
 mod jit;
 mod layout;
@@ -17,6 +18,7 @@ mod tape_api;
 mod trace;
 mod transform;
 mod tree;
+mod tree_parts;
 mod ufunc;
 mod view;
 

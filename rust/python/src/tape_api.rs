@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mlgrad_core::tape::{NodeId, shape};
-use mlgrad_core::walk;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -11,7 +10,7 @@ use crate::array::Array;
 use crate::convert;
 use crate::error::OrRaise;
 use crate::trace::{Opened, Trace, known, meta};
-use crate::transform::{Session, wrap_argument};
+use crate::transform::{Session, reverse_walk, wrap_argument};
 
 /// Records what is computed from its variables.
 #[pyclass(frozen, module = "mlgrad")]
@@ -114,15 +113,19 @@ pub fn backward(py: Python<'_>, trace: &Arc<Trace>, y: NodeId, gradient: Option<
     };
     let mut state = trace.lock()?;
     if *state.tape.shape(seed) != shape {
+        let given = state.tape.shape(seed).clone();
+        drop(state);
         return Err(PyValueError::new_err(format!(
             "backward: gradient has shape {}, the value {}",
-            shape::show(state.tape.shape(seed)),
+            shape::show(&given),
             shape::show(&shape)
         )));
     }
     let seed = state.tape.cast(seed, dtype).or_raise(py)?;
     let variables: Vec<NodeId> = state.gradients.keys().copied().collect();
-    let found = walk::vjp(&mut state.tape, &[y], &[seed], &variables).or_raise(py)?;
+    drop(state);
+    let found = reverse_walk(py, trace, &[y], &[seed], &variables)?;
+    let mut state = trace.lock()?;
     for (v, g) in variables.into_iter().zip(found) {
         let g = match g {
             Some(g) => g,

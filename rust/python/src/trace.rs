@@ -56,7 +56,7 @@ fn this_thread() -> u64 {
 }
 
 thread_local! {
-    static OPEN: RefCell<Vec<Arc<Trace>>> = const { RefCell::new(Vec::new()) };
+    static OPEN: RefCell<Vec<Option<Arc<Trace>>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Takes the trace off the stack when the transform is left, however it is left.
@@ -87,12 +87,18 @@ impl Trace {
 
     /// The innermost trace that is open on this thread.
     pub fn current() -> Option<Arc<Trace>> {
-        OPEN.with(|open| open.borrow().last().cloned())
+        OPEN.with(|open| open.borrow().last().cloned().flatten())
+    }
+
+    /// Makes none the current trace until the result is dropped: for code on the host that is not part of what is recorded.
+    pub fn hide() -> Opened {
+        OPEN.with(|open| open.borrow_mut().push(None));
+        Opened
     }
 
     /// Makes this the current trace until the result is dropped.
     pub fn open(self: &Arc<Trace>) -> Opened {
-        OPEN.with(|open| open.borrow_mut().push(self.clone()));
+        OPEN.with(|open| open.borrow_mut().push(Some(self.clone())));
         Opened
     }
 
@@ -135,6 +141,7 @@ impl Trace {
         };
         drop(recorder);
         drop(tape);
+        crate::grave::bury();
     }
 
     /// A handle was made for `node`.
@@ -163,10 +170,10 @@ impl Trace {
     /// The values of the nodes that `derive` makes of a complete recording, as the last thing that this tape is for.
     /// Together with the tape `question` says all that they depend on: what was done for it once is remembered.
     pub fn solve(
-        &self,
+        self: &Arc<Trace>,
         py: Python<'_>,
         question: impl IntoIterator<Item = u64>,
-        derive: impl FnOnce(&mut Tape) -> mlgrad_core::Result<Vec<NodeId>>,
+        derive: impl FnOnce(&Arc<Trace>) -> PyResult<Vec<NodeId>>,
     ) -> PyResult<Vec<Answer>> {
         let key = if self.jit { None } else { self.lock()?.tape.key(question) };
         if let Some((recipe, plan)) = key.and_then(plan::recall)
@@ -174,10 +181,8 @@ impl Trace {
         {
             return Ok(answers);
         }
-        let (recorded, wanted) = {
-            let mut state = self.lock()?;
-            (state.tape.len(), derive(&mut state.tape).or_raise(py)?)
-        };
+        let recorded = self.lock()?.tape.len();
+        let wanted = derive(self)?;
         let ran = self.compute(py, &wanted, true)?;
         let state = self.access();
         if let Some(key) = key

@@ -38,7 +38,7 @@ struct Registered {
 
 static REGISTRY: RwLock<Option<FxHashMap<usize, Registered>>> = RwLock::new(None);
 
-fn registered(class: &Bound<'_, PyType>) -> Option<(Py<PyAny>, Py<PyAny>)> {
+pub fn registered(class: &Bound<'_, PyType>) -> Option<(Py<PyAny>, Py<PyAny>)> {
     let table = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
     let r = table.as_ref()?.get(&(class.as_ptr() as usize))?;
     Some((r.flatten.clone_ref(class.py()), r.unflatten.clone_ref(class.py())))
@@ -124,6 +124,53 @@ impl Tree {
         Ok(Tree::Leaf)
     }
 
+    /// Whether [`Tree::matches`] can tell this structure: the containers of Python, and dicts by name.
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Tree::Leaf | Tree::None => true,
+            Tree::Tuple(parts) | Tree::List(parts) => parts.iter().all(Tree::is_plain),
+            Tree::Dict(keys, parts) => {
+                let named = |k: &Py<PyAny>| Python::attach(|py| k.bind(py).is_exact_instance_of::<PyString>());
+                keys.iter().all(named) && parts.iter().all(Tree::is_plain)
+            }
+            Tree::Named(..) | Tree::Dataclass(..) | Tree::Custom(..) => false,
+        }
+    }
+
+    /// Whether `object` is of this plain structure, as far as `leaf` agrees with its leaves, which come in order. Says no
+    /// where taking the object apart would be needed to know.
+    pub fn matches<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        leaf: &mut dyn FnMut(&Bound<'py, PyAny>) -> PyResult<bool>,
+    ) -> PyResult<bool> {
+        match self {
+            Tree::Leaf => Ok(Tree::is_leaf(object) && leaf(object)?),
+            Tree::None => Ok(object.is_none()),
+            Tree::Tuple(parts) => match object.cast_exact::<PyTuple>() {
+                Ok(t) if t.len() == parts.len() => all_match(parts.iter().zip(t.iter()), leaf),
+                _ => Ok(false),
+            },
+            Tree::List(parts) => match object.cast_exact::<PyList>() {
+                Ok(l) if l.len() == parts.len() => all_match(parts.iter().zip(l.iter()), leaf),
+                _ => Ok(false),
+            },
+            Tree::Dict(keys, parts) => match object.cast_exact::<PyDict>() {
+                Ok(d) if d.len() == parts.len() => {
+                    for (key, part) in keys.iter().zip(parts) {
+                        match d.get_item(key)? {
+                            Some(x) if part.matches(&x, leaf)? => {}
+                            _ => return Ok(false),
+                        }
+                    }
+                    Ok(true)
+                }
+                _ => Ok(false),
+            },
+            Tree::Named(..) | Tree::Dataclass(..) | Tree::Custom(..) => Ok(false),
+        }
+    }
+
     /// Puts a tree together from leaves, in order.
     pub fn unflatten(&self, py: Python<'_>, leaves: &mut dyn Iterator<Item = Py<PyAny>>) -> PyResult<Py<PyAny>> {
         let mut all =
@@ -165,7 +212,7 @@ impl Tree {
         self.parts().map_or(matches!(self, Tree::Leaf) as usize, |p| p.iter().map(Tree::leaf_count).sum())
     }
 
-    fn parts(&self) -> Option<&[Tree]> {
+    pub fn parts(&self) -> Option<&[Tree]> {
         match self {
             Tree::Leaf | Tree::None => None,
             Tree::Tuple(p) | Tree::List(p) | Tree::Dict(_, p) | Tree::Named(_, p) => Some(p),
@@ -213,7 +260,7 @@ impl Tree {
         }
     }
 
-    fn show(&self, py: Python<'_>) -> String {
+    pub fn show(&self, py: Python<'_>) -> String {
         let all = |p: &[Tree]| p.iter().map(|t| t.show(py)).collect::<Vec<_>>().join(", ");
         let name = |c: &Py<PyType>| c.bind(py).name().map_or_else(|_| "?".into(), |n| n.to_string());
         match self {
@@ -230,6 +277,13 @@ impl Tree {
             Tree::Named(c, p) | Tree::Dataclass(c, _, p) | Tree::Custom(c, _, p) => format!("{}({})", name(c), all(p)),
         }
     }
+}
+
+fn all_match<'a, 'py: 'a>(
+    mut pairs: impl Iterator<Item = (&'a Tree, Bound<'py, PyAny>)>,
+    leaf: &mut dyn FnMut(&Bound<'py, PyAny>) -> PyResult<bool>,
+) -> PyResult<bool> {
+    pairs.try_fold(true, |so_far, (part, x)| Ok(so_far && part.matches(&x, leaf)?))
 }
 
 fn equal(py: Python<'_>, a: &[Py<PyAny>], b: &[Py<PyAny>]) -> PyResult<bool> {

@@ -30,12 +30,16 @@ impl Call {
     unsafe fn factor_of<T: linalg::Element + Plain + Sync>(&self, f: &Factor, bases: Bases<'_>) -> Result<()> {
         let a = &self.arguments[0];
         let rank = a.shape.len();
-        let (n, count) = (a.shape[rank - 1], shape::size(&a.shape[..rank - 2]));
+        let (m, n, count) = (a.shape[rank - 2], a.shape[rank - 1], shape::size(&a.shape[..rank - 2]));
+        let s = m.min(n);
         // SAFETY: the caller's.
         let from = elements::<T>(unsafe { std::slice::from_raw_parts(bases.at(a.place), a.bytes()) })?;
         // elements of each result for one matrix
-        let lengths = match f {
-            Factor::Slogdet => [1, 1],
+        let lengths: &[usize] = match f {
+            Factor::Slogdet => &[1, 1],
+            Factor::Eigh => &[n, n * n],
+            Factor::Svd => &[m * s, s, s * n],
+            Factor::Qr => &[m * s, s * n],
         };
         // what nobody reads goes to memory that is dropped
         let mut unread: Vec<Buffer> = Vec::new();
@@ -53,7 +57,7 @@ impl Call {
         }
         self.share(count, &|rows| {
             let many = rows.len();
-            let data = Input { data: &from[rows.start * n * n..rows.end * n * n], len: n * n, step: n * n };
+            let data = Input { data: &from[rows.start * m * n..rows.end * m * n], len: m * n, step: m * n };
             let part = |k: usize| {
                 let (to, len) = (&to[k], lengths[k]);
                 // SAFETY: a result is as long as the plan says, and each task has rows of its own.
@@ -68,6 +72,16 @@ impl Call {
                     (sign[0], log[0]) = linalg::slogdet(a, n)?;
                     Ok(())
                 })?,
+                Factor::Eigh => {
+                    linalg::batched(many, [data], [part(0)?, part(1)?], |[a], [w, v]| linalg::eigh(a, n, w, v))?;
+                }
+                Factor::Svd => {
+                    let to = [part(0)?, part(1)?, part(2)?];
+                    linalg::batched(many, [data], to, |[a], [u, values, vt]| linalg::svd(a, m, n, u, values, vt))?;
+                }
+                Factor::Qr => {
+                    linalg::batched(many, [data], [part(0)?, part(1)?], |[a], [q, r]| linalg::qr(a, m, n, q, r))?;
+                }
             }
             Ok(())
         })

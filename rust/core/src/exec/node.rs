@@ -84,6 +84,7 @@ impl Call {
             | Op::Cast(_)
             | Op::Movement(_)
             | Op::Reduce(_)
+            | Op::Custom(_)
             | Op::Project(_) => 20 + out,
         }
     }
@@ -156,6 +157,7 @@ impl Call {
             | Op::Movement(_)
             | Op::Windowed(Windowed::Slice(_))
             | Op::Reduce(_)
+            | Op::Custom(_)
             | Op::Project(_) => Err(Error::Internal(format!("{} is no call", self.op.name()))),
         }
     }

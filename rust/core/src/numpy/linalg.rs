@@ -1,7 +1,7 @@
 //! Linear systems, determinants and factors over the last two axes, as in numpy.linalg.
 
 use super::operand::{Operand, float_of, materialise, result_dtype};
-use crate::ops::Linalg;
+use crate::ops::{Factor, Linalg, Window};
 use crate::tape::{NodeId, Shape, Tape, shape};
 use crate::{Error, Result};
 
@@ -162,7 +162,61 @@ pub fn det(t: &mut Tape, a: NodeId) -> Result<NodeId> {
 /// The sign of the determinant, and the logarithm of its absolute value.
 pub fn slogdet(t: &mut Tape, a: NodeId) -> Result<[NodeId; 2]> {
     let a = square(t, "slogdet", a)?;
-    t.slogdet(a)
+    let [sign, log] = several(t.factor(Factor::Slogdet, a)?)?;
+    Ok([sign, log])
+}
+
+fn several<const N: usize>(results: Vec<NodeId>) -> Result<[NodeId; N]> {
+    results.try_into().map_err(|_| Error::Internal("a factorisation without its results".into()))
+}
+
+/// Matrices of floating point, square or not.
+fn matrices(t: &mut Tape, what: &str, a: NodeId) -> Result<NodeId> {
+    if t.rank(a) < 2 {
+        return Err(Error::LinAlg(format!(
+            "{what}: {}-dimensional array given. Array must be at least two-dimensional",
+            t.rank(a)
+        )));
+    }
+    let dtype = float_of(what, t.dtype(a))?;
+    t.cast(a, dtype)
+}
+
+/// Eigenvalues in ascending order, and eigenvectors as columns, of symmetric matrices of which only the lower (or upper)
+/// triangle is read.
+pub fn eigh(t: &mut Tape, a: NodeId, upper: bool) -> Result<[NodeId; 2]> {
+    let mut a = square(t, "eigh", a)?;
+    if upper {
+        a = t.matrix_transpose(a)?;
+    }
+    several(t.factor(Factor::Eigh, a)?)
+}
+
+/// u, the singular values in descending order, and vᵀ.
+pub fn svd(t: &mut Tape, a: NodeId) -> Result<[NodeId; 3]> {
+    let a = matrices(t, "svd", a)?;
+    several(t.factor(Factor::Svd, a)?)
+}
+
+/// q and r, for s = min(m, n) of shapes m by s and s by n.
+pub fn qr(t: &mut Tape, a: NodeId) -> Result<[NodeId; 2]> {
+    let a = matrices(t, "qr", a)?;
+    let s = t.shape(a).clone();
+    let (m, n) = (s[s.len() - 2], s[s.len() - 1]);
+    if m >= n {
+        return several(t.factor(Factor::Qr, a)?);
+    }
+    // the first columns decide q; the others are seen in its basis
+    let last = s.len() - 1;
+    let (mut start, mut piece) = (vec![0; s.len()], s.clone());
+    piece[last] = m;
+    let first = t.slice(a, Box::new(Window::at(&start)), &piece)?;
+    (start[last], piece[last]) = (m as i64, n - m);
+    let rest = t.slice(a, Box::new(Window::at(&start)), &piece)?;
+    let [q, r] = several(t.factor(Factor::Qr, first)?)?;
+    let qt = t.matrix_transpose(q)?;
+    let seen = t.matmul(qt, rest)?;
+    Ok([q, t.concatenate(&[r, seen], last)?])
 }
 
 /// The lower (or upper) Cholesky factor. Only that triangle of `a` is read.

@@ -128,15 +128,23 @@ pub fn matrix_norm(t: &mut Tape, x: NodeId, order: Order, axes: (i64, i64), keep
             t.reduce(if p > 0.0 { ReduceOp::Max } else { ReduceOp::Min }, s, &[left])?
         }
         Order::Nuclear | Order::Number(2.0 | -2.0) => {
-            return Err(Error::Value(
-                "norm: the norms 2, -2 and 'nuc' of a matrix need its singular values, which mlgrad does not have yet; use \
-                 'fro', 1 or np.inf, or flatten the array for the 2-norm of its elements"
-                    .into(),
-            ));
+            let mut perm: Axes = (0..rank as u8).filter(|a| !both.contains(a)).collect();
+            perm.extend([rows as u8, columns as u8]);
+            let x = t.transpose(x, &perm)?;
+            let [_, s, _] = super::linalg::svd(t, x)?;
+            let last = [t.rank(s) as u8 - 1];
+            if t.shape(s)[last[0] as usize] == 0 && order != Order::Nuclear {
+                return Err(Error::Value(format!("norm: no singular values in shape {}", shape::show(t.shape(x)))));
+            }
+            match order {
+                Order::Nuclear => t.sum(s, &last)?,
+                Order::Number(p) if p > 0.0 => t.reduce(ReduceOp::Max, s, &last)?,
+                _ => t.reduce(ReduceOp::Min, s, &last)?,
+            }
         }
         Order::Number(p) => {
             return Err(Error::Value(format!(
-                "norm: invalid norm order {p} for matrices; use 'fro', 1, -1 or ±np.inf"
+                "norm: invalid norm order {p} for matrices; use 'fro', 'nuc', 1, -1, 2, -2 or ±np.inf"
             )));
         }
     };

@@ -272,7 +272,7 @@ impl Tape {
     }
 
     /// The lower triangle with half the diagonal.
-    fn half_triangle(&mut self, x: NodeId) -> Result<NodeId> {
+    pub(super) fn half_triangle(&mut self, x: NodeId) -> Result<NodeId> {
         let s = self.shape(x).clone();
         let (rows, columns) = (self.iota(&s, s.len() - 2)?, self.iota(&s, s.len() - 1)?);
         let diagonal = self.equal(rows, columns)?;

@@ -5,6 +5,7 @@
 
 mod binary;
 mod cast;
+mod custom;
 mod factor;
 mod gather;
 mod leaf;
@@ -20,6 +21,7 @@ mod unary;
 mod window;
 
 pub use cast::Cast;
+pub use custom::{Attached, Custom, CustomRule, Level};
 pub use factor::Factor;
 pub use gather::Gather;
 pub use leaf::Leaf;
@@ -170,7 +172,7 @@ macro_rules! families {
 
 families!(
     one: Leaf, Unary, Binary, Select, Cast, Movement, Windowed, Reduce, ArgReduce, MatMul, Gather, Scan, Sort, Linalg, Project;
-    many: Factor
+    many: Factor, Custom
 );
 
 impl Op {
@@ -180,6 +182,17 @@ impl Op {
             Rules::One(_) => None,
             Rules::Many(o) => Some(o),
         }
+    }
+
+    /// The first input that derivatives flow to.
+    pub fn carried(&self) -> usize {
+        self.tuple().map_or(0, Tuple::carried)
+    }
+
+    /// Whether derivatives flow through a node with this operation and dtype.
+    pub fn carries(&self, dtype: crate::tape::DType) -> bool {
+        // an operation with several results has no dtype: they have
+        (dtype.is_inexact() || self.tuple().is_some()) && *self != Op::Leaf(Leaf::Stop)
     }
 
     fn single(&self) -> Result<&dyn Primitive> {
@@ -210,6 +223,8 @@ impl Op {
             | Op::Linalg(_)
             | Op::Project(_)
             | Op::Factor(_) => true,
+            // its rules are Python's
+            Op::Custom(_) => false,
         }
     }
 }

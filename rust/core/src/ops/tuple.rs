@@ -20,6 +20,11 @@ pub trait Tuple {
     /// The shapes and dtypes of the results.
     fn results(&self, inputs: &[(Shape, DType)]) -> Result<Vec<(Shape, DType)>>;
 
+    /// The first input that derivatives flow to.
+    fn carried(&self) -> usize {
+        0
+    }
+
     /// The cotangents of the inputs, given those of the results (at least one is not `None`). Structural zeros have been
     /// applied.
     fn vjp_all(&self, r: &mut Reverse<'_>, node: NodeId, cotangents: &[Option<NodeId>]) -> Result<Cotangents>;

@@ -187,6 +187,7 @@ impl Builder<'_> {
                 let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
                 self.opaque(i, inputs)
             }
+            Op::Custom(_) => return Err(Error::Internal("a custom operation in a program".into())),
             Op::Project(Project(k)) => {
                 let tuple = self.values[n.inputs[0] as usize].node;
                 let inputs = [Ref::direct(tuple)].into_iter().collect();

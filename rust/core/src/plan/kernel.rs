@@ -25,7 +25,8 @@ pub fn elementwise(op: &Op, from: DType, to: DType) -> Result<Kernel> {
         | Op::Sort(_)
         | Op::Linalg(_)
         | Op::Project(_)
-        | Op::Factor(_) => return Err(Error::Internal(format!("{} is not elementwise", op.name()))),
+        | Op::Factor(_)
+        | Op::Custom(_) => return Err(Error::Internal(format!("{} is not elementwise", op.name()))),
     };
     found.ok_or_else(|| {
         Error::Type(format!(
@@ -64,7 +65,7 @@ pub fn cost(op: &Op) -> u32 {
         Op::Cast(_) | Op::Select(_) => 1,
         Op::Leaf(_) | Op::Movement(_) | Op::Windowed(_) => 2,
         Op::Reduce(_) | Op::ArgReduce(_) | Op::Gather(_) | Op::Scan(_) => 5,
-        Op::Project(_) => 0,
+        Op::Project(_) | Op::Custom(_) => 0,
         Op::MatMul(_) | Op::Sort(_) | Op::Linalg(_) | Op::Factor(_) => 100,
     }
 }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::cache;
 use super::recipe::Ran;
-use crate::ops::{Leaf, Op, Primitive};
+use crate::ops::{Leaf, Op, Primitive, Project};
 use crate::tape::{DType, NodeId, Shape, Streams, Tape, shape, value};
 use crate::{Error, Result};
 
@@ -125,7 +125,8 @@ impl Scratch {
             if n.op == Op::Leaf(Leaf::Param) {
                 return Err(unknown(n.scope));
             }
-            for &x in &n.inputs {
+            let custom = t.custom_result(id);
+            for &x in custom.as_slice().iter().chain(if custom.is_some() { &[] } else { n.inputs.as_slice() }) {
                 let mark = &mut self.seen[x.index()];
                 if mark.0 != epoch {
                     *mark = (epoch, 1);
@@ -154,7 +155,7 @@ impl Scratch {
                 params.push(NodeId(i));
             } else if keep
                 && !target
-                && (n.handles > 0 || dear(&n.op))
+                && (n.handles > 0 || dear(taken(t, NodeId(i)).0))
                 && !matches!(n.op, Op::Leaf(_))
                 && n.op.tuple().is_none()
             {
@@ -173,11 +174,8 @@ impl Scratch {
     fn key(&self, t: &Tape, params: &[NodeId], outputs: &[NodeId]) -> u128 {
         let mut h = Streams::default();
         for &i in &self.list {
-            let n = t.node(NodeId(i));
-            match &n.value {
-                None => h.node(&n.op, n.inputs.iter().map(|&x| self.local(x)), &n.shape, n.dtype),
-                Some(_) => h.node(&Op::Leaf(Leaf::Param), [].into_iter(), &n.shape, n.dtype),
-            }
+            let (n, (op, inputs)) = (t.node(NodeId(i)), taken(t, NodeId(i)));
+            h.node(op, inputs.iter().map(|&x| self.local(x)), &n.shape, n.dtype);
         }
         let locals = |ids: &[NodeId]| ids.iter().map(|&x| self.local(x)).collect::<SmallVec<[u32; 16]>>();
         finish(h, self.list.len(), &locals(outputs), &locals(params))
@@ -187,18 +185,34 @@ impl Scratch {
         let mut program = Program::default();
         program.nodes.reserve_exact(self.list.len());
         for (local, &i) in self.list.iter().enumerate() {
-            let n = t.node(NodeId(i));
-            let (op, inputs) = match &n.value {
-                None => (n.op.clone(), n.inputs.iter().map(|&x| self.local(x)).collect()),
-                Some(_) => {
-                    program.params.push(local as u32);
-                    (Op::Leaf(Leaf::Param), SmallVec::new())
-                }
-            };
-            program.nodes.push(Node { op, inputs, shape: Shape::from_slice(&n.shape), dtype: n.dtype });
+            let (n, (op, inputs)) = (t.node(NodeId(i)), taken(t, NodeId(i)));
+            if n.value.is_some() {
+                program.params.push(local as u32);
+            }
+            program.nodes.push(Node {
+                op: op.clone(),
+                inputs: inputs.iter().map(|&x| self.local(x)).collect(),
+                shape: Shape::from_slice(&n.shape),
+                dtype: n.dtype,
+            });
         }
         program.outputs = outputs.iter().map(|&o| self.local(o)).collect();
         program
+    }
+}
+
+/// What a node is in a program: a parameter where its value is known.
+fn taken(t: &Tape, id: NodeId) -> (&Op, &[NodeId]) {
+    static PARAM: Op = Op::Leaf(Leaf::Param);
+    static ALIAS: Op = Op::Leaf(Leaf::Alias);
+    let n = t.node(id);
+    match n.op {
+        _ if n.value.is_some() => (&PARAM, &[]),
+        // by value the result of a custom operation is what was computed
+        Op::Project(Project(k)) if t.custom_result(id).is_some() => {
+            (&ALIAS, &t.node(n.inputs[0]).inputs[k as usize..][..1])
+        }
+        _ => (&n.op, &n.inputs),
     }
 }
 
@@ -221,7 +235,8 @@ fn dear(op: &Op) -> bool {
         | Op::Windowed(_)
         | Op::Gather(_)
         // nothing to keep: the results are
-        | Op::Factor(_) => false,
+        | Op::Factor(_)
+        | Op::Custom(_) => false,
     }
 }
 

@@ -120,7 +120,8 @@ impl Builder {
             | Op::Sort(_)
             | Op::Linalg(_)
             | Op::Project(_)
-            | Op::Factor(_) => Err(n),
+            | Op::Factor(_)
+            | Op::Custom(_) => Err(n),
         }
     }
 }

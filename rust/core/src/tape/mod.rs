@@ -11,15 +11,18 @@ pub mod shape;
 pub mod value;
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 pub(crate) use history::Streams;
 pub use mlgrad_math::DType;
+use rustc_hash::FxHashMap;
 pub use shape::{Axes, Shape};
 use smallvec::SmallVec;
 pub use value::Value;
 
 use self::history::{Event, History};
 use crate::ops::{Leaf, Op, Primitive};
+use crate::walk::rules::{Rules, Template};
 use crate::{Error, Result};
 
 /// The place of a node on its tape.
@@ -55,6 +58,10 @@ pub struct Tape {
     /// Whether each abstract scope is still open; scope k is at k - 1.
     scopes: Vec<bool>,
     history: History,
+    /// How many custom operations there are.
+    customs: usize,
+    /// The rules that have been recorded for custom operations.
+    rules: FxHashMap<NodeId, Rules>,
 }
 
 /// Longer lists of nodes are not kept for the next tape.
@@ -173,6 +180,7 @@ impl Tape {
             )
         })?;
         self.history.push(&op, inputs, &shape, dtype);
+        self.customs += usize::from(matches!(op, Op::Custom(_)));
         self.nodes.push(Node { op, inputs: Inputs::from_slice(inputs), shape, dtype, value: None, handles: 0, scope });
         Ok(NodeId(id))
     }
@@ -268,6 +276,41 @@ impl Tape {
     /// Drops every node after the first `len`, for a recording that failed half way.
     pub fn truncate(&mut self, len: usize) {
         self.history.lose();
+        let dropped = self.nodes.get(len..).unwrap_or(&[]);
+        let customs = dropped.iter().filter(|n| matches!(n.op, Op::Custom(_))).count();
         self.nodes.truncate(len);
+        if self.customs > 0 {
+            self.customs -= customs;
+            let stays = |r: &mut Option<Arc<Template>>| {
+                *r = r.take().filter(|r| r.before(len));
+                r.is_some()
+            };
+            self.rules.retain(|node, (vjp, jvp)| node.index() < len && stays(vjp) | stays(jvp));
+        }
+    }
+
+    /// Opens or closes a scope for as long as somebody works inside; says what it was.
+    pub(crate) fn reopen_scope(&mut self, scope: u32, open: bool) -> bool {
+        std::mem::replace(&mut self.scopes[scope as usize - 1], open)
+    }
+
+    /// The inputs of the node at a place.
+    pub(crate) fn inputs_of(&self, at: usize) -> &[NodeId] {
+        &self.nodes[at].inputs
+    }
+
+    pub(crate) fn customs(&self) -> usize {
+        self.customs
+    }
+
+    /// The rules that have been recorded for a custom operation.
+    pub fn rules(&self, node: NodeId) -> Rules {
+        self.rules.get(&node).cloned().unwrap_or_default()
+    }
+
+    /// Keeps the rule of a custom operation: that for the reverse walk (`vjp`), or that for the forward walk.
+    pub fn keep_rule(&mut self, node: NodeId, vjp: bool, rule: Template) {
+        let slot = self.rules.entry(node).or_default();
+        *(if vjp { &mut slot.0 } else { &mut slot.1 }) = Some(Arc::new(rule));
     }
 }

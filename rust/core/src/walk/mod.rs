@@ -3,6 +3,7 @@
 mod batch;
 mod forward;
 mod reverse;
+pub mod rules;
 
 pub use batch::batch;
 pub use forward::jvp;
@@ -15,6 +16,8 @@ struct Span {
     base: usize,
     depends: Vec<bool>,
     argument: Vec<bool>,
+    /// Dependence by value, not by derivative alone.
+    all: bool,
 }
 
 impl Span {
@@ -30,12 +33,12 @@ impl Span {
         for i in 0..depends.len() {
             if !depends[i] {
                 let n = t.node(NodeId((base + i) as u32));
-                // an operation with several results has no dtype: they have
-                depends[i] = (all || n.dtype.is_inexact() || n.op.tuple().is_some())
-                    && n.inputs.iter().any(|x| x.index() >= base && depends[x.index() - base]);
+                let first = if all { 0 } else { n.op.carried() };
+                depends[i] = (all || n.op.carries(n.dtype))
+                    && n.inputs[first..].iter().any(|x| x.index() >= base && depends[x.index() - base]);
             }
         }
-        Span { base, depends, argument }
+        Span { base, depends, argument, all }
     }
 
     /// Which nodes the outputs are made of: others may belong to scopes that are closed.
@@ -48,7 +51,9 @@ impl Span {
         }
         for i in (0..needed.len()).rev() {
             if needed[i] && !self.argument[i] {
-                for x in &t.node(NodeId((self.base + i) as u32)).inputs {
+                let n = t.node(NodeId((self.base + i) as u32));
+                let first = if self.all { 0 } else { n.op.carried() };
+                for x in &n.inputs[first..] {
                     if self.depends(*x) {
                         needed[x.index() - self.base] = true;
                     }

@@ -6,12 +6,11 @@ use mlgrad_core::numpy::{Operand, einsum as contraction, linalg, product};
 use mlgrad_core::tape::{NodeId, Tape};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::PyTuple;
 
 use super::{finish, on, on_one, on_trace};
-use crate::args::{self, Any, integers, record_now};
-use crate::array::{Array, Kind, Made};
+use crate::args::{self, Any, integers};
+use crate::array::{Array, Kind};
 use crate::{convert, dtypes, ufunc};
 
 type Object = PyResult<Py<PyAny>>;
@@ -224,27 +223,6 @@ fn det(a: &Any<'_>) -> PyResult<Array> {
     on_one("det", a, linalg::det)
 }
 
-/// `SlogdetResult(sign, logabsdet)`, a named tuple of NumPy's.
-#[pyfunction]
-fn slogdet(a: &Any<'_>) -> Object {
-    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let py = a.py();
-    let trace = args::trace_of("slogdet", &[a], None)?;
-    let x = convert::lift(py, &trace, a)?;
-    let made = record_now(py, &trace, |s| {
-        let x = x.to_node(&mut s.tape)?;
-        let [sign, log] = linalg::slogdet(&mut s.tape, x)?;
-        Ok([Made::keep(s, sign), Made::keep(s, log)])
-    })?;
-    let [sign, log] = made.map(|m| Py::new(py, m.into_array(&trace)));
-    let class = CLASS.get_or_try_init(py, || -> PyResult<_> {
-        let identity = py.import("numpy")?.call_method1("eye", (1,))?;
-        let example = py.import("numpy.linalg")?.call_method1("slogdet", (identity,))?;
-        Ok(example.get_type().unbind())
-    })?;
-    Ok(class.bind(py).call1((sign?, log?))?.unbind())
-}
-
 #[pyfunction]
 #[pyo3(signature = (a, /, *, upper=false))]
 fn cholesky(a: &Any<'_>, upper: bool) -> PyResult<Array> {
@@ -290,7 +268,7 @@ pub fn table(m: &Bound<'_, PyModule>, add: &mut super::Add<'_>) -> PyResult<()> 
         dot: ["dot"], vdot: ["vdot"], inner: ["inner"], outer: ["outer"], kron: ["kron"], tensordot: ["tensordot", "linalg.tensordot"],
         einsum: ["einsum"], cross: ["cross"], cross3: ["linalg.cross"], outer2: ["linalg.outer"], matmul2: ["linalg.matmul"],
         vecdot2: ["linalg.vecdot"], multi_dot: ["linalg.multi_dot"], matrix_power: ["linalg.matrix_power"],
-        solve: ["linalg.solve"], inv: ["linalg.inv"], det: ["linalg.det"], slogdet: ["linalg.slogdet"],
+        solve: ["linalg.solve"], inv: ["linalg.inv"], det: ["linalg.det"],
         cholesky: ["linalg.cholesky"], norm: ["linalg.norm"], vector_norm: ["linalg.vector_norm"],
         matrix_norm: ["linalg.matrix_norm"],
     });

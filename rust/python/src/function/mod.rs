@@ -6,6 +6,7 @@
 pub mod asking;
 pub mod choose;
 pub mod create;
+pub mod factor;
 pub mod join;
 pub mod linear;
 pub mod numeric;
@@ -72,6 +73,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     order::table(&module, &mut add)?;
     statistics::table(&module, &mut add)?;
     numeric::table(&module, &mut add)?;
+    factor::table(&module, &mut add)?;
     linear::table(&module, &mut add)?;
     for (name, f) in &table {
         module.add(*name, f)?;

@@ -1,7 +1,6 @@
 //! grad and value_and_grad.
 
 use mlgrad_core::tape::{NodeId, shape};
-use mlgrad_core::walk;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -10,7 +9,8 @@ use smallvec::SmallVec;
 
 use super::callable::{Argnums, Held, bind, check_callable, describe};
 use super::session::{Leaves, Nodes, Session, any_array, fresh};
-use crate::array::Array;
+use super::walks;
+use crate::array::{Array, record};
 use crate::tree::Tree;
 
 /// The first word of what this transform asks of a recording.
@@ -118,11 +118,9 @@ impl Grad {
         let question = [GRADIENT, u64::from(y.0), aliases.len() as u64];
         let question = question.into_iter().chain(aliases.iter().chain(&more).map(|n| u64::from(n.0)));
         // everything that is asked for runs as one program
-        let mut out = session.answer(py, question, arrays, |t| {
-            let one = t.lit_like(1.0, y)?;
-            let found = walk::vjp(t, &[y], &[one], &aliases)?;
-            let zeros = |(g, &a): (Option<NodeId>, &NodeId)| g.map_or_else(|| t.lit_like(0.0, a), Ok);
-            let mut wanted = found.into_iter().zip(&aliases).map(zeros).collect::<mlgrad_core::Result<Vec<_>>>()?;
+        let mut out = session.answer(py, question, arrays, |trace| {
+            let one = record(py, trace, |s| s.tape.lit_like(1.0, y))?;
+            let mut wanted = walks::vjp_filled(py, trace, &[y], &[one], &aliases)?;
             wanted.extend(&more);
             Ok(wanted)
         })?;

@@ -1,13 +1,13 @@
 //! jvp: the value of a function and its derivative in one direction.
 
 use mlgrad_core::tape::{NodeId, shape};
-use mlgrad_core::walk;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::callable::{check_callable, describe};
 use super::session::{Session, any_array};
+use super::walks;
 use crate::error::OrRaise;
 use crate::tree::Tree;
 
@@ -85,16 +85,7 @@ fn jvp<'py>(
     let returned = f.call1(&args)?;
     let result = session.result("jvp", &returned)?;
     let mut wanted = result.nodes.clone();
-    {
-        let mut state = session.trace.lock()?;
-        let t = &mut state.tape;
-        for (y, d) in result.nodes.iter().zip(walk::jvp(t, &aliases, &directions, &result.nodes).or_raise(py)?) {
-            wanted.push(match d {
-                Some(d) => d,
-                None => t.lit_like(0.0, *y).or_raise(py)?,
-            });
-        }
-    }
+    wanted.extend(walks::jvp_filled(py, &session.trace, &aliases, &directions, &result.nodes)?);
     let given = PyTuple::new(py, primals.iter().chain(&tangents).collect::<Vec<_>>())?;
     let arrays = !session.outermost && any_array(&given, None)?;
     let mut out = session.deliver(py, &wanted, arrays)?.into_iter();

@@ -1,13 +1,11 @@
 //! linearize: the value of a function, and its derivative at that point as a map of tangents.
 
-use mlgrad_core::tape::NodeId;
-use mlgrad_core::walk;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::recorded::{Recorded, Returned};
-use crate::error::OrRaise;
+use super::walks;
 use crate::tree::Tree;
 
 /// Maps one tangent a primal to the tangent of the result. May be called any number of times.
@@ -39,13 +37,7 @@ impl JvpFunction {
                 directions.push(Some(r.seed(py, "tangent", leaf, alias)?));
             }
         }
-        let found: Vec<NodeId> = {
-            let mut state = r.trace.access();
-            let t = &mut state.tape;
-            let found = walk::jvp(t, &r.aliases(), &directions, &r.result.nodes).or_raise(py)?;
-            let zeros = |(d, &y): (Option<NodeId>, &NodeId)| d.map_or_else(|| t.lit_like(0.0, y), Ok);
-            found.into_iter().zip(&r.result.nodes).map(zeros).collect::<mlgrad_core::Result<_>>().or_raise(py)?
-        };
+        let found = walks::jvp_filled(py, &r.trace, &r.aliases(), &directions, &r.result.nodes)?;
         let mut leaves = r.deliver(py, &found, mark)?.into_iter();
         r.result.tree.unflatten(py, &mut leaves)
     }
@@ -63,7 +55,7 @@ fn linearize<'py>(
     f: &Bound<'py, PyAny>,
     primals: &Bound<'py, PyTuple>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (recorded, Returned { value, .. }) = Recorded::new("linearize", f, primals, false)?;
+    let (recorded, Returned { value, .. }) = Recorded::new("linearize", f, primals, false, false)?;
     Ok((value, JvpFunction(recorded)).into_pyobject(py)?.into_any())
 }
 

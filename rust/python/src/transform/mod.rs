@@ -1,20 +1,24 @@
 //! The transforms: each calls the user's function on Arrays and walks the tape that this leaves.
 
 mod callable;
+mod custom;
 mod grad;
 mod jvp;
 mod linearize;
 mod recorded;
+mod scope;
 mod session;
 mod stop;
 mod traced;
 mod vjp;
 mod vmap;
+mod walks;
 
 use pyo3::prelude::*;
 
 pub use callable::{Held, bind, check_callable, describe};
 pub use session::{Session, copy_any, fresh, wrap_argument};
+pub use walks::vjp as reverse_walk;
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     grad::register(m)?;
@@ -23,5 +27,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     linearize::register(m)?;
     stop::register(m)?;
     traced::register(m)?;
-    vmap::register(m)
+    vmap::register(m)?;
+    custom::register(m)
 }

@@ -9,6 +9,7 @@ use pyo3::types::PyTuple;
 
 use super::callable::check_callable;
 use super::session::{Leaves, Session, any_array, copy_any};
+use super::walks;
 use crate::array::Array;
 use crate::convert;
 use crate::error::OrRaise;
@@ -37,12 +38,13 @@ pub struct Returned {
 }
 
 impl Recorded {
-    /// Calls `f` and keeps its tape.
+    /// Calls `f` and keeps its tape, to be walked in reverse or forward.
     pub fn new(
         what: &'static str,
         f: &Bound<'_, PyAny>,
         primals: &Bound<'_, PyTuple>,
         has_aux: bool,
+        reverse: bool,
     ) -> PyResult<(Recorded, Returned)> {
         let py = f.py();
         check_callable(what, f)?;
@@ -71,6 +73,9 @@ impl Recorded {
         let aux = aux.map(|a| session.result(what, &a)).transpose()?;
         let wanted: Vec<NodeId> = result.nodes.iter().chain(aux.iter().flat_map(|a| &a.nodes)).copied().collect();
         let leaves = if session.outermost {
+            // rules of custom operations are Python's: they are recorded while its Arrays live
+            let aliases: Vec<NodeId> = arguments.iter().flat_map(|a: &Leaves| a.nodes.iter().copied()).collect();
+            walks::prepare(py, &session.trace, &aliases, &result.nodes, reverse)?;
             // intermediate results stay for the walks
             session.trace.evaluate(py, &wanted)?;
             session.export(py, &wanted)?

@@ -171,10 +171,10 @@ impl Session {
         py: Python<'_>,
         question: impl IntoIterator<Item = u64>,
         arrays_given: bool,
-        derive: impl FnOnce(&mut mlgrad_core::tape::Tape) -> mlgrad_core::Result<Vec<NodeId>>,
+        derive: impl FnOnce(&Arc<Trace>) -> PyResult<Vec<NodeId>>,
     ) -> PyResult<Vec<Py<PyAny>>> {
         if !self.outermost {
-            let nodes = derive(&mut self.trace.lock()?.tape).or_raise(py)?;
+            let nodes = derive(&self.trace)?;
             return self.deliver(py, &nodes, arrays_given);
         }
         let answers = self.trace.solve(py, question, derive)?;

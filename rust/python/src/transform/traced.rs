@@ -44,6 +44,18 @@ fn traced<'py>(
     Ok(tree.unflatten(py, &mut leaves.into_iter())?.into_bound(py))
 }
 
+/// `f(*args, **kwargs)` as if no trace were open: for code that is not part of what is recorded, such as a black-box solver.
+#[pyfunction]
+#[pyo3(signature = (f, *args, **kwargs))]
+fn untraced<'py>(
+    f: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let _hidden = Trace::hide();
+    f.call(args, kwargs)
+}
+
 /// The numeric leaves of a tree as Arrays on the trace that is open.
 #[pyfunction]
 fn lift(py: Python<'_>, tree: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -73,5 +85,6 @@ fn lift(py: Python<'_>, tree: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(traced, m)?)?;
+    m.add_function(wrap_pyfunction!(untraced, m)?)?;
     m.add_function(wrap_pyfunction!(lift, m)?)
 }

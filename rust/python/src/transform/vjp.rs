@@ -1,13 +1,11 @@
 //! vjp: the value of a function, and the map from cotangents of the result to those of the arguments.
 
-use mlgrad_core::tape::NodeId;
-use mlgrad_core::walk;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::recorded::{Recorded, Returned};
-use crate::error::OrRaise;
+use super::walks;
 use crate::tree::Tree;
 
 /// Maps a cotangent of the result to a tuple with one cotangent a primal. May be called any number of times.
@@ -34,13 +32,7 @@ impl VjpFunction {
             }
         }
         let aliases = r.aliases();
-        let found: Vec<NodeId> = {
-            let mut state = r.trace.access();
-            let t = &mut state.tape;
-            let found = walk::vjp(t, &outputs, &given, &aliases).or_raise(py)?;
-            let zeros = |(g, &a): (Option<NodeId>, &NodeId)| g.map_or_else(|| t.lit_like(0.0, a), Ok);
-            found.into_iter().zip(&aliases).map(zeros).collect::<mlgrad_core::Result<_>>().or_raise(py)?
-        };
+        let found = walks::vjp_filled(py, &r.trace, &outputs, &given, &aliases)?;
         let mut leaves = r.deliver(py, &found, mark)?.into_iter();
         let parts: Vec<Py<PyAny>> =
             r.arguments.iter().map(|a| a.tree.unflatten(py, &mut leaves)).collect::<PyResult<_>>()?;
@@ -61,7 +53,7 @@ fn vjp<'py>(
     primals: &Bound<'py, PyTuple>,
     has_aux: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (recorded, Returned { value, aux }) = Recorded::new("vjp", f, primals, has_aux)?;
+    let (recorded, Returned { value, aux }) = Recorded::new("vjp", f, primals, has_aux, true)?;
     Ok(match aux {
         None => (value, VjpFunction(recorded)).into_pyobject(py)?.into_any(),
         Some(aux) => (value, VjpFunction(recorded), aux).into_pyobject(py)?.into_any(),

@@ -1,18 +1,16 @@
 //! vmap: a function of single examples as a function of batches.
 
-use std::sync::Arc;
-
-use mlgrad_core::tape::{NodeId, Shape, shape};
+use mlgrad_core::tape::{NodeId, shape};
 use mlgrad_core::walk;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::callable::{Held, bind, check_callable, describe};
+use super::scope::Scope;
 use super::session::{Session, any_array};
 use crate::array::Array;
 use crate::error::OrRaise;
-use crate::trace::Trace;
 use crate::tree::Tree;
 
 /// A function that maps over an axis of its arguments.
@@ -21,21 +19,6 @@ pub struct Vmap {
     f: Held,
     in_axes: Py<PyAny>,
     out_axes: Py<PyAny>,
-}
-
-/// Closes the scope of the batch however the function is left.
-struct Scope {
-    trace: Arc<Trace>,
-    number: u32,
-}
-
-impl Drop for Scope {
-    fn drop(&mut self) {
-        let mut state = self.trace.access();
-        if !state.over {
-            state.tape.close_scope(self.number);
-        }
-    }
 }
 
 /// The axis for each leaf below `object`, which `axes` gives for it or for what it is part of.
@@ -137,23 +120,14 @@ impl Vmap {
         let Some((size, _)) = size else {
             return Err(PyValueError::new_err("vmap: no argument is mapped; give at least one of in_axes an axis"));
         };
-        let scope = {
-            let number = session.trace.lock()?.tape.open_scope();
-            Scope { trace: session.trace.clone(), number }
-        };
+        let scope = Scope::open(&session.trace)?;
         let (mut examples, mut batches, mut handles) = (Vec::new(), Vec::new(), Vec::new());
         for (leaf, value) in leaves.iter().zip(values) {
             let Some(value) = value else {
                 handles.push(leaf.clone().unbind());
                 continue;
             };
-            let example = {
-                let mut state = session.trace.lock()?;
-                let t = &mut state.tape;
-                let one: Shape = t.shape(value)[1..].into();
-                let dtype = t.dtype(value);
-                t.abstract_param(scope.number, one, dtype).or_raise(py)?
-            };
+            let example = scope.params(py, &[value], true)?[0];
             examples.push(example);
             batches.push(value);
             handles.push(Array::wrap(py, &session.trace, example)?.into_any());
