@@ -17,7 +17,7 @@ from pathlib import Path
 import environment
 
 #: The modules beside this one that measure something else; each has run(quick), which prints and returns plain values.
-PARTS = ("startup", "memory", "threads", "linearity", "elementary", "gemm")
+PARTS = ("startup", "memory", "threads", "linearity", "elementary", "gemm", "derivatives")
 
 
 def parse():

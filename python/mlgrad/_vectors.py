@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -70,7 +71,7 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     shapes = [shape_of(leaf) for leaf in leaves]
     dtypes = [dtype_of(leaf) for leaf in leaves]
     sizes = [math.prod(s) for s in shapes]
-    ends = np.cumsum(sizes).tolist() if sizes else []
+    ends = list(itertools.accumulate(sizes))
 
     def unravel(v: Any) -> Any:
         parts = []

@@ -1,4 +1,5 @@
-//! How fast plans are made and run: `cargo run --release --example plan_figures`. Times with one thread are of the processor,
+//! How fast plans are made and run: `cargo run --release --example plan_figures [TEXT]`, of those with the
+//! text in their names. Times with one thread are of the processor,
 //! so that other work on the machine matters less.
 #![allow(unsafe_code)]
 
@@ -6,7 +7,7 @@ use std::time::Instant;
 
 use mlgrad_core::exec::buffer::Buffer;
 use mlgrad_core::exec::pool;
-use mlgrad_core::ops::Unary;
+use mlgrad_core::ops::{Unary, Window};
 use mlgrad_core::plan::{self, Options, Plan, extract_exact};
 use mlgrad_core::tape::{DType, NodeId, Tape, Value};
 use mlgrad_core::walk;
@@ -63,6 +64,9 @@ fn best(processor: bool, mut f: impl FnMut()) -> f64 {
 }
 
 fn report(name: &str, t: &Tape, targets: &[NodeId], elements: usize) {
+    if std::env::args().nth(1).is_some_and(|wanted| !name.contains(&wanted)) {
+        return;
+    }
     let start = Instant::now();
     let e = extract_exact(t, targets).expect("a program");
     let extracted = start.elapsed();
@@ -108,6 +112,42 @@ fn fused(n: usize) {
     let y = t.total(h).unwrap();
     let g = gradient(&mut t, y, &[x]);
     report(&format!("value and gradient of sum(tanh(sin x exp(-x²) + log(1 + x²))), n = {n}"), &t, &[y, g[0]], n);
+}
+
+fn rosenbrock(n: usize) {
+    let mut t = Tape::new();
+    let p = t.param(array(n, |i| (i as f64 * 0.37).sin()), [n].as_slice().into(), DType::F64).unwrap();
+    let x = t.alias(p).unwrap();
+    let head = t.slice(x, Box::new(Window::at(&[0])), &[n - 1]).unwrap();
+    let tail = t.slice(x, Box::new(Window::at(&[1])), &[n - 1]).unwrap();
+    let square = t.square(head).unwrap();
+    let gap = t.sub(tail, square).unwrap();
+    let gap = t.square(gap).unwrap();
+    let gap = t.scale(gap, 100.0).unwrap();
+    let rest = t.neg(head).unwrap();
+    let rest = t.shift(rest, 1.0).unwrap();
+    let rest = t.square(rest).unwrap();
+    let y = t.add(gap, rest).unwrap();
+    let y = t.total(y).unwrap();
+    let g = gradient(&mut t, y, &[x]);
+    report(&format!("value and gradient of Rosenbrock's function, n = {n}"), &t, &[y, g[0]], n);
+}
+
+fn laplacian(n: usize) {
+    let mut t = Tape::new();
+    let p = t.param(array(n * n, |i| (i as f64 * 0.37).sin()), [n, n].as_slice().into(), DType::F64).unwrap();
+    let x = t.alias(p).unwrap();
+    let mut read = |i: i64, j: i64| t.slice(x, Box::new(Window::at(&[i, j])), &[n - 2, n - 2]).unwrap();
+    let [middle, up, down, left, right] = [read(1, 1), read(0, 1), read(2, 1), read(1, 0), read(1, 2)];
+    let mut y = t.add(down, up).unwrap();
+    y = t.add(y, right).unwrap();
+    y = t.add(y, left).unwrap();
+    let middle = t.scale(middle, 4.0).unwrap();
+    y = t.sub(y, middle).unwrap();
+    y = t.square(y).unwrap();
+    let y = t.total(y).unwrap();
+    let g = gradient(&mut t, y, &[x]);
+    report(&format!("value and gradient of the energy of a Laplacian, {n} by {n}"), &t, &[y, g[0]], n * n);
 }
 
 fn scalar() {
@@ -206,6 +246,8 @@ fn main() {
     fused(100_000);
     fused(10_000);
     fused(1_000);
+    rosenbrock(1_000_000);
+    laplacian(1_000);
     scalar();
     chain(10_000, true);
     chain(10_000, false);

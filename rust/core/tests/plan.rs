@@ -10,6 +10,9 @@ use mlgrad_core::tape::{Axes, DType, NodeId, Tape, Value, shape};
 use mlgrad_core::walk;
 use proptest::prelude::*;
 
+#[path = "plan/shift.rs"]
+mod shift;
+
 /// For tests that set the number of threads, or options of the process.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -135,6 +138,8 @@ fn plain(t: &Tape) -> Vec<Vec<f64>> {
                         Binary::Maximum => x.max(y),
                         Binary::Less => f64::from(x < y),
                         Binary::Equal => f64::from(x == y),
+                        Binary::LogicalAnd => f64::from(x != 0.0 && y != 0.0),
+                        Binary::LogicalOr => f64::from(x != 0.0 || y != 0.0),
                         other => panic!("{other:?}"),
                     })
                 })

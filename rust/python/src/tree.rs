@@ -10,6 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use crate::convert;
 
@@ -173,8 +174,13 @@ impl Tree {
 
     /// Puts a tree together from leaves, in order.
     pub fn unflatten(&self, py: Python<'_>, leaves: &mut dyn Iterator<Item = Py<PyAny>>) -> PyResult<Py<PyAny>> {
-        let mut all =
-            |parts: &[Tree]| -> PyResult<Vec<Py<PyAny>>> { parts.iter().map(|t| t.unflatten(py, leaves)).collect() };
+        let mut all = |parts: &[Tree]| -> PyResult<SmallVec<[Py<PyAny>; 8]>> {
+            let mut out = SmallVec::with_capacity(parts.len());
+            for t in parts {
+                out.push(t.unflatten(py, leaves)?);
+            }
+            Ok(out)
+        };
         Ok(match self {
             Tree::Leaf => {
                 leaves.next().ok_or_else(|| PyValueError::new_err("tree: too few leaves for this structure"))?

@@ -13,6 +13,7 @@ use super::straight::put;
 use super::strided::Strided;
 use crate::math::Kernel;
 use crate::math::reduce::{AccumulateKernel, BLOCK, ReduceKernel};
+use crate::plan::frame::Frame;
 use crate::{Error, Result};
 
 /// A place in memory: a base (the arena, a parameter, an output) and bytes from there.
@@ -45,6 +46,8 @@ pub struct Mem {
     pub leaf: bool,
     /// The bytes from the place that may be read, where whole vectors may not be read past the end.
     pub readable: Option<usize>,
+    /// The elements of the iteration space for which the array has one, where it has not for all: zeros for the others.
+    pub inside: Option<(usize, usize)>,
     pub written: bool,
     /// A register that takes the place of the array in a block where it cannot be used directly.
     pub spill: usize,
@@ -63,6 +66,7 @@ pub enum Instr {
     Load { place: Place, view: Box<Strided>, dst: Operand },
     Iota { dst: Operand },
     Fold { fold: u32, src: Operand },
+    Mask { frame: Box<Frame>, size: usize, dst: Operand, src: Operand },
 }
 
 #[derive(Debug)]
@@ -73,6 +77,8 @@ pub struct BlockFold {
     pub accumulate: AccumulateKernel,
     pub init: u64,
     pub size: usize,
+    /// The elements of a row: those of the region, or if that has one row, perhaps fewer, and the others do not count.
+    pub row: usize,
     pub leading: bool,
     pub dst: Place,
     /// Trailing: the results of the leaves, where a row has several. Leading: those of the groups after the first.
@@ -226,6 +232,15 @@ impl Region {
                 let from = block.start * m.step;
                 *p = bases.at(m.place).wrapping_add(from);
                 let bytes = block.len * m.step;
+                if let Some(inside) = m.inside
+                    && (block.start < inside.0 || block.start + block.len > inside.1)
+                {
+                    let register = registers.wrapping_add(m.spill);
+                    // SAFETY: what is inside is in the array; the register has room for the block.
+                    unsafe { edge(*p, m.step, &block, inside, register) };
+                    *p = register;
+                    continue;
+                }
                 if bytes % ALIGN == 0 {
                     continue;
                 }
@@ -258,6 +273,17 @@ impl Region {
                                 dst.add(k).write_unaligned((block.start + k) as i64);
                             }
                         }
+                        Instr::Mask { frame, size, dst, src } => {
+                            let (dst, src) = (at(&ptrs, *dst), at(&ptrs, *src));
+                            if !std::ptr::eq(dst, src) {
+                                std::ptr::copy_nonoverlapping(src, dst, block.len * size);
+                            }
+                            frame.stretches(block.start, block.len, |from, len, inside| {
+                                if !inside {
+                                    dst.add((from - block.start) * size).write_bytes(0, len * size);
+                                }
+                            });
+                        }
                         Instr::Fold { fold, src } => {
                             self.fold(&self.folds[*fold as usize], bases, &block, at(&ptrs, *src));
                         }
@@ -287,11 +313,12 @@ impl Region {
     /// As for `run`; the blocks of the leaf are this task's, and done.
     unsafe fn long_fold(&self, k: u32, src: Operand, bases: Bases<'_>, b: &Block, ptrs: &[*mut u8]) {
         let end = b.column + b.len;
-        if !end.is_multiple_of(BLOCK) && end != self.row {
-            return;
-        }
         let f = &self.folds[k as usize];
         let first = b.column / BLOCK * BLOCK;
+        if !end.is_multiple_of(BLOCK) && end != self.row || first >= f.row {
+            return;
+        }
+        let end = end.min(f.row);
         let before = b.column - first;
         let m = &self.mems[src.index as usize - 1];
         let src = match (m.leaf, m.step) {
@@ -301,7 +328,7 @@ impl Region {
             // a reduction reads nothing past the end, so the array itself will do
             (false, _) => bases.at(m.place).wrapping_add((b.start - before) * f.size),
         };
-        let leaves = self.row.div_ceil(BLOCK);
+        let leaves = f.row.div_ceil(BLOCK);
         let results = if leaves == 1 { bases.at(f.dst) } else { bases.at(f.partial) };
         // SAFETY: the caller's; there is a result for each leaf of each row.
         unsafe {
@@ -363,7 +390,7 @@ impl Region {
                 }
                 return;
             }
-            let leaves = self.row.div_ceil(BLOCK);
+            let leaves = f.row.div_ceil(BLOCK);
             if leaves == 1 {
                 return;
             }
@@ -386,6 +413,22 @@ impl Region {
                 (f.block)(count, acc, row);
             }
         }
+    }
+}
+
+/// Copies the elements of a block that the array has, with zeros for the others.
+///
+/// # Safety
+/// Those inside can be read, counted from `src` for the first of the block; `dst` has room for the block.
+unsafe fn edge(src: *const u8, step: usize, b: &Block, inside: (usize, usize), dst: *mut u8) {
+    let first = inside.0.clamp(b.start, b.start + b.len) - b.start;
+    let end = inside.1.clamp(b.start + first, b.start + b.len) - b.start;
+    // SAFETY: the caller's; places in the block.
+    unsafe {
+        dst.write_bytes(0, first * step);
+        let bytes = (end - first) * step;
+        std::ptr::copy_nonoverlapping(src.wrapping_add(first * step), dst.add(first * step), bytes);
+        dst.add(end * step).write_bytes(0, (b.len - end) * step);
     }
 }
 

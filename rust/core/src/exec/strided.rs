@@ -1,6 +1,7 @@
 //! Copies out of strided arrays into contiguous ones.
 #![allow(unsafe_code)]
 
+use crate::plan::frame::Frame;
 use crate::plan::view::View;
 
 /// A view with joined axes, in bytes.
@@ -11,6 +12,8 @@ pub struct Strided {
     /// At least one axis.
     pub dims: Vec<usize>,
     pub strides: Vec<isize>,
+    /// Where there are elements, if not everywhere; elsewhere a load gives zeros.
+    pub frame: Option<Box<Frame>>,
 }
 
 impl Strided {
@@ -22,6 +25,7 @@ impl Strided {
             offset: v.offset * bytes,
             dims: v.dims.to_vec(),
             strides: v.strides.iter().map(|&x| x * bytes).collect(),
+            frame: v.frame,
         };
         if s.dims.is_empty() {
             s.dims.push(1);
@@ -32,10 +36,19 @@ impl Strided {
 
     /// One number everywhere.
     pub fn is_splat(&self) -> bool {
-        self.dims.len() == 1 && self.strides[0] == 0
+        self.frame.is_none() && self.dims.len() == 1 && self.strides[0] == 0
     }
 
     pub fn is_contiguous(&self) -> bool {
+        self.frame.is_none() && self.one_after_the_other()
+    }
+
+    /// The elements that are there, if these are one stretch of the view, and one of the array.
+    pub fn as_range(&self) -> Option<(usize, usize)> {
+        self.frame.as_ref().filter(|_| self.one_after_the_other()).and_then(|f| f.as_range())
+    }
+
+    fn one_after_the_other(&self) -> bool {
         self.dims.len() == 1 && (self.strides[0] == self.size as isize || self.dims[0] <= 1)
     }
 
@@ -45,6 +58,26 @@ impl Strided {
     /// `src` is the first element of the array that the view looks into, all of which is readable; the range lies in the
     /// view; dst is writable for len elements.
     pub unsafe fn load(&self, src: *const u8, start: usize, len: usize, dst: *mut u8) {
+        let Some(frame) = &self.frame else {
+            // SAFETY: the caller's.
+            return unsafe { self.load_all(src, start, len, dst) };
+        };
+        frame.stretches(start, len, |at, len, inside| {
+            let dst = dst.wrapping_add((at - start) * self.size);
+            // SAFETY: the caller's; elements in the frame are in the array.
+            unsafe {
+                if inside {
+                    self.load_all(src, at, len, dst);
+                } else {
+                    dst.write_bytes(0, len * self.size);
+                }
+            }
+        });
+    }
+
+    /// # Safety
+    /// As for `load`; the range is in the frame.
+    unsafe fn load_all(&self, src: *const u8, start: usize, len: usize, dst: *mut u8) {
         if len == 0 {
             return;
         }
@@ -78,7 +111,7 @@ impl Strided {
             let run = (length - index[inner]).min(left);
             // SAFETY: elements of the view are inside the array; dst has room for what is left.
             unsafe {
-                row::<T>(src.offset(at), stride, run, dst);
+                row::<T>(src.wrapping_offset(at), stride, run, dst);
                 dst = dst.add(run * size_of::<T>());
             }
             left -= run;

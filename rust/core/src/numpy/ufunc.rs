@@ -603,6 +603,13 @@ fn polygamma(t: &mut Tape, args: &[Operand]) -> Result<NodeId> {
 }
 
 fn power(t: &mut Tape, args: &[Operand]) -> Result<NodeId> {
+    // the common case: an array of floats to a number
+    if let (Operand::Node { id, .. }, Some(n)) = (args[0], args[1].number())
+        && t.dtype(id).is_float()
+        && is_special_exponent(n)
+    {
+        return special_power(t, id, n);
+    }
     let dtype = resolve(t, "power", Rule::Int8ForBool, args)?;
     power_in(t, args[0], args[1], dtype)
 }
@@ -626,16 +633,20 @@ fn power_in(t: &mut Tape, base: Operand, exponent: Operand, dtype: DType) -> Res
     }
     let x = materialise(t, base, dtype, &shape)?;
     match exponent.number() {
-        Some(0.5) if dtype.is_float() => t.unary(Unary::Sqrt, x),
-        Some(n) if is_special_exponent(n) => {
-            let n = t.lit_like(n, x)?;
-            t.binary(Binary::Pow, x, n)
-        }
+        Some(n) if is_special_exponent(n) => special_power(t, x, n),
         _ => {
             let n = materialise(t, exponent, dtype, &shape)?;
             t.binary(Binary::Pow, x, n)
         }
     }
+}
+
+fn special_power(t: &mut Tape, x: NodeId, n: f64) -> Result<NodeId> {
+    if n == 0.5 && t.dtype(x).is_float() {
+        return t.unary(Unary::Sqrt, x);
+    }
+    let n = t.lit_like(n, x)?;
+    t.binary(Binary::Pow, x, n)
 }
 
 /// Whether integer exponents, as far as they are known, have a negative one among them.

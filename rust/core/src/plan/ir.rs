@@ -6,8 +6,10 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use super::frame::Frame;
 use super::kernel;
 use super::program::Program;
+use super::shift::Shifts;
 use super::view::View;
 use crate::math::{self, Kernel};
 use crate::ops::{Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Windowed};
@@ -22,7 +24,7 @@ const WIDE: usize = 256;
 pub const DIRECT: u32 = u32::MAX;
 
 /// How a node reads another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ref {
     pub node: u32,
     /// A place in the table of views, or [`DIRECT`].
@@ -50,7 +52,8 @@ pub const NOBODY: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub struct Fold {
     pub op: ReduceOp,
-    /// The input is `rows` rows of `row` elements. Trailing: one result a row. Leading: the rows are joined into one.
+    /// The input is `rows` rows of `row` elements. Trailing: one result a row. Leading: the rows are joined into one. An input
+    /// of a single row may be longer: what comes after it does not count.
     pub rows: usize,
     pub row: usize,
     pub leading: bool,
@@ -66,6 +69,8 @@ pub enum Kind {
     Map(Kernel),
     /// The input's elements in the order of the view.
     Copy,
+    /// The input inside the frame, zero outside.
+    Mask(Box<Frame>),
     Fold(Fold),
     Opaque(Box<Opaque>),
     /// A result, in this shape, of the operation with several that is the only input, which computes it.
@@ -93,27 +98,30 @@ pub struct Ir {
 
 /// What a node of the program has become.
 #[derive(Clone, Copy)]
-struct Value {
-    node: u32,
+pub(super) struct Value {
+    pub(super) node: u32,
     /// A view whose elements in C order are the value; its axes need not be those of the shape.
-    view: u32,
+    pub(super) view: u32,
 }
 
-struct Builder<'a> {
-    p: &'a Program,
-    ir: Ir,
+pub(super) struct Builder<'a> {
+    pub(super) p: &'a Program,
+    pub(super) ir: Ir,
     values: Vec<Value>,
     consts: FxHashMap<(u64, DType), u32>,
     iotas: FxHashMap<usize, u32>,
+    pub(super) shifts: Shifts,
 }
 
-pub fn build(p: &Program) -> Result<Ir> {
+/// Arrays of more than `over` elements that are put together from pieces become elementwise nodes where that pays.
+pub fn build(p: &Program, over: usize) -> Result<Ir> {
     let mut b = Builder {
         p,
         ir: Ir::default(),
         values: Vec::with_capacity(p.nodes.len()),
         consts: FxHashMap::default(),
         iotas: FxHashMap::default(),
+        shifts: Shifts::new(p, over),
     };
     b.ir.nodes.reserve(p.nodes.len() + p.outputs.len());
     let mut param = vec![u32::MAX; 0];
@@ -133,7 +141,7 @@ pub fn build(p: &Program) -> Result<Ir> {
 }
 
 impl Builder<'_> {
-    fn push(&mut self, kind: Kind, inputs: SmallVec<[Ref; 3]>, n: usize, dtype: DType, cost: u32) -> u32 {
+    pub(super) fn push(&mut self, kind: Kind, inputs: SmallVec<[Ref; 3]>, n: usize, dtype: DType, cost: u32) -> u32 {
         self.ir.nodes.push(Node { kind, inputs, n, dtype, cost });
         (self.ir.nodes.len() - 1) as u32
     }
@@ -177,7 +185,14 @@ impl Builder<'_> {
                 let inputs = n.inputs.iter().map(|&x| self.strided(x)).collect();
                 self.opaque(i, inputs)
             }
-            Op::Windowed(Windowed::Update(_) | Windowed::Assemble(_))
+            Op::Windowed(Windowed::Assemble(ws)) => match self.assembled(i, ws)? {
+                Some(at) => whole(at),
+                None => {
+                    let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
+                    self.opaque(i, inputs)
+                }
+            },
+            Op::Windowed(Windowed::Update(_))
             | Op::ArgReduce(_)
             | Op::Gather(_)
             | Op::Scan(_)
@@ -227,7 +242,7 @@ impl Builder<'_> {
         Value { node, view: DIRECT }
     }
 
-    fn number(&mut self, bits: u64, dtype: DType) -> u32 {
+    pub(super) fn number(&mut self, bits: u64, dtype: DType) -> u32 {
         if let Some(&at) = self.consts.get(&(bits, dtype)) {
             return at;
         }
@@ -236,7 +251,7 @@ impl Builder<'_> {
         at
     }
 
-    fn is_number(&self, node: u32) -> bool {
+    pub(super) fn is_number(&self, node: u32) -> bool {
         matches!(self.ir.nodes[node as usize].kind, Kind::Const(_))
     }
 
@@ -251,7 +266,7 @@ impl Builder<'_> {
                 at
             }
         };
-        let mut v = View { offset: 0, dims: to.into(), strides: SmallVec::from_elem(0, to.len()) };
+        let mut v = View { offset: 0, dims: to.into(), strides: SmallVec::from_elem(0, to.len()), frame: None };
         v.strides[axis] = 1;
         self.viewed(node, v)
     }
@@ -268,7 +283,7 @@ impl Builder<'_> {
         Value { node, view: (self.ir.views.len() - 1) as u32 }
     }
 
-    fn reference(&self, x: u32) -> Ref {
+    pub(super) fn reference(&self, x: u32) -> Ref {
         let v = self.values[x as usize];
         Ref { node: v.node, view: v.view }
     }
@@ -372,6 +387,12 @@ impl Builder<'_> {
         } else {
             Fold { op: r.op, rows: kept, row: summed, leading: false }
         };
+        if kept == 1
+            && let Some(input) = self.hosted(input, summed)
+        {
+            let fold = Fold { op: r.op, rows: 1, row: summed, leading: false };
+            return Ok(self.push(Kind::Fold(fold), [input].into_iter().collect(), 1, dtype, 3));
+        }
         // a reduction reads an array of its own size
         let input = if self.is_number(input.node) || input.view != DIRECT {
             let n = summed * kept;

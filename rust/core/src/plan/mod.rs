@@ -5,6 +5,7 @@
 //! (`lower`).
 
 mod cache;
+pub mod frame;
 mod ir;
 mod kernel;
 mod lower;
@@ -12,6 +13,7 @@ mod memory;
 mod program;
 mod recipe;
 mod region;
+mod shift;
 mod simplify;
 pub mod view;
 
@@ -78,9 +80,10 @@ impl Plan {
         let nodes = program.nodes.len();
         let scalars: Vec<bool> = program.outputs.iter().map(|&o| program.nodes[o as usize].shape.is_empty()).collect();
         let program = if options.simplify { simplify::simplify(program) } else { program };
-        let ir = ir::build(&program)?;
-        let schedule = region::partition(&ir, options.small.min(1024), options.fuse);
-        let mut code = lower::lower(&ir, &schedule, options.small.min(1024))?;
+        let small = options.small.min(1024);
+        let ir = ir::build(&program, if options.fuse { small } else { usize::MAX })?;
+        let schedule = region::partition(&ir, small, options.fuse);
+        let mut code = lower::lower(&ir, &schedule, small)?;
         for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {
             slot.scalar = scalar;
         }

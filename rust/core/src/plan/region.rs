@@ -111,7 +111,7 @@ fn classify(ir: &Ir, n: &Node, small: usize) -> Class {
     match &n.kind {
         Kind::Param | Kind::Const(_) => Class::Free,
         Kind::Iota | Kind::Map(_) | Kind::Copy if n.n <= small => Class::Small,
-        Kind::Iota | Kind::Map(_) | Kind::Copy => Class::Block,
+        Kind::Iota | Kind::Map(_) | Kind::Copy | Kind::Mask(_) => Class::Block,
         Kind::Fold(_) if inputs_small() => Class::Small,
         Kind::Fold(_) => Class::Fold,
         Kind::Opaque(o) => {
@@ -190,7 +190,9 @@ impl Partition<'_> {
     fn fold(&mut self, n: &Node, level: &mut u32, node: u32) -> u32 {
         let input = n.inputs[0];
         let size = self.ir.nodes[input.node as usize].n;
-        let Kind::Fold(Fold { row, .. }) = n.kind else { return NOWHERE };
+        let Kind::Fold(Fold { rows, row, leading, .. }) = n.kind else { return NOWHERE };
+        // one row of all that counts: the region may have more
+        let row = if rows == 1 && !leading { size } else { row };
         let unit = self.region(size, level, Some(row));
         if let Unit::Region(region) = &mut self.units[unit as usize].1 {
             region.folds.push(node);

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::frame::Frame;
 use crate::ops::Window;
 use crate::tape::shape;
 
@@ -14,12 +15,15 @@ pub struct View {
     pub offset: isize,
     pub dims: Dims,
     pub strides: Strides,
+    /// Where there are elements, if not everywhere: elsewhere nothing is read, and a zero is as good as anything. Only inputs
+    /// of elementwise nodes have such views.
+    pub frame: Option<Box<Frame>>,
 }
 
 impl View {
     /// All of an array.
     pub fn whole(dims: &[usize]) -> View {
-        View { offset: 0, dims: dims.into(), strides: shape::strides(dims) }
+        View { offset: 0, dims: dims.into(), strides: shape::strides(dims), frame: None }
     }
 
     pub fn size(&self) -> usize {
@@ -32,7 +36,7 @@ impl View {
         let strides = (0..to.len())
             .map(|i| if i < extra || (self.dims[i - extra] == 1 && to[i] != 1) { 0 } else { self.strides[i - extra] })
             .collect();
-        View { offset: self.offset, dims: to.into(), strides }
+        View { offset: self.offset, dims: to.into(), strides, frame: None }
     }
 
     pub fn transpose(&self, perm: &[u8]) -> View {
@@ -40,11 +44,12 @@ impl View {
             offset: self.offset,
             dims: perm.iter().map(|&a| self.dims[a as usize]).collect(),
             strides: perm.iter().map(|&a| self.strides[a as usize]).collect(),
+            frame: None,
         }
     }
 
     pub fn slice(&self, w: &Window, piece: &[usize]) -> View {
-        let mut v = View { offset: self.offset, dims: piece.into(), strides: Strides::new() };
+        let mut v = View { offset: self.offset, dims: piece.into(), strides: Strides::new(), frame: None };
         let empty = piece.contains(&0);
         for (i, &stride) in self.strides.iter().enumerate() {
             if !empty {
@@ -55,9 +60,16 @@ impl View {
         v
     }
 
+    /// The view counted in the space of a whole that it is a window of: element (start) is where (0, …) was. Only elements of
+    /// the window are there.
+    pub fn back(&self, start: &[usize], whole: &[usize]) -> View {
+        let back: isize = start.iter().zip(&self.strides).map(|(&o, &s)| o as isize * s).sum();
+        View { offset: self.offset - back, dims: whole.into(), strides: self.strides.clone(), frame: None }
+    }
+
     /// The view without axes of length 1, and with axes that follow each other joined.
     pub fn collapsed(&self) -> View {
-        let mut v = View { offset: self.offset, dims: Dims::new(), strides: Strides::new() };
+        let mut v = View { offset: self.offset, dims: Dims::new(), strides: Strides::new(), frame: self.frame.clone() };
         if self.size() == 0 {
             v.dims.push(0);
             v.strides.push(1);
@@ -81,8 +93,11 @@ impl View {
         v
     }
 
-    /// Whether the elements lie one after the other.
+    /// Whether the elements lie one after the other, all of them there.
     pub fn contiguous(&self) -> bool {
+        if self.frame.is_some() {
+            return false;
+        }
         let v = self.collapsed();
         v.dims.is_empty() || v.dims[0] == 0 || (v.dims.len() == 1 && v.strides[0] == 1)
     }
@@ -113,7 +128,7 @@ impl View {
             step *= to[i] as isize;
             left /= to[i];
         }
-        Some(View { offset: from.offset, dims: to.into(), strides })
+        Some(View { offset: from.offset, dims: to.into(), strides, frame: None })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The transforms: each calls the user's function on Arrays and walks the tape that this leaves.
 
 mod callable;
+mod closure;
 mod custom;
 mod grad;
 mod jvp;
@@ -27,6 +28,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     linearize::register(m)?;
     stop::register(m)?;
     traced::register(m)?;
+    closure::register(m)?;
     vmap::register(m)?;
     custom::register(m)
 }

@@ -10,6 +10,7 @@ use crate::exec::region::{BlockFold, Instr, Mem, Operand, Place, Region, group_r
 use crate::exec::strided::Strided;
 use crate::math::reduce::BLOCK;
 use crate::math::{self, Kernel};
+use crate::plan::frame::Frame;
 use crate::plan::ir::{DIRECT, Ir, Kind, Node, Ref};
 use crate::plan::memory::padded;
 use crate::plan::region;
@@ -34,6 +35,7 @@ enum Draft {
     Load { place: Place, view: Box<Strided>, dst: Local },
     Iota { dst: Local },
     Fold { fold: u32, src: Local },
+    Mask { frame: Box<Frame>, size: usize, dst: Local, src: Local },
 }
 
 /// One region on its way to code.
@@ -44,7 +46,7 @@ pub(super) struct Blocks<'l, 'a> {
     locals: FxHashMap<u32, Local>,
     views: FxHashMap<(u32, u32), Local>,
     mems: Vec<Mem>,
-    mem_at: FxHashMap<(Place2, usize), usize>,
+    mem_at: FxHashMap<(Place2, usize, Inside), usize>,
     drafts: Vec<Draft>,
     prologue: Vec<Draft>,
     /// The last draft that reads each register value.
@@ -54,6 +56,8 @@ pub(super) struct Blocks<'l, 'a> {
 }
 
 type Place2 = (u32, usize);
+/// The elements that an array has, if not all.
+type Inside = Option<(usize, usize)>;
 
 impl<'l, 'a> Blocks<'l, 'a> {
     pub fn new(l: &'l mut Lower<'a>, r: &'l region::Region, unit: u32) -> Blocks<'l, 'a> {
@@ -74,10 +78,21 @@ impl<'l, 'a> Blocks<'l, 'a> {
     }
 
     fn mem(&mut self, place: Place, step: usize, readable: Option<usize>, written: bool) -> Local {
+        self.mem_inside(place, step, readable, None, written)
+    }
+
+    fn mem_inside(
+        &mut self,
+        place: Place,
+        step: usize,
+        readable: Option<usize>,
+        inside: Inside,
+        written: bool,
+    ) -> Local {
         let next = self.mems.len();
-        let at = *self.mem_at.entry(((place.base, place.offset), step)).or_insert(next);
+        let at = *self.mem_at.entry(((place.base, place.offset), step, inside)).or_insert(next);
         if at == next {
-            self.mems.push(Mem { place, step, leaf: false, readable, written, spill: 0 });
+            self.mems.push(Mem { place, step, leaf: false, readable, inside, written, spill: 0 });
         }
         Local::Mem(at)
     }
@@ -121,10 +136,11 @@ impl<'l, 'a> Blocks<'l, 'a> {
         }
         let place = self.l.place(r.node)?;
         let view = Strided::new(&ir.views[r.view as usize], size);
-        let local = if view.is_contiguous() {
+        let inside = view.as_range();
+        let local = if view.is_contiguous() || inside.is_some() {
             let readable = self.readable(r.node).map(|end| end.wrapping_add_signed(-view.offset));
             let place = Place { offset: place.offset.wrapping_add_signed(view.offset), ..place };
-            self.mem(place, size, readable, false)
+            self.mem_inside(place, size, readable, inside, false)
         } else if view.is_splat() {
             let dst = Local::Fixed(self.fixed);
             self.fixed += 1;
@@ -157,7 +173,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 } else if long && folds.contains_key(&x) {
                     let step = n.dtype.size();
                     let place = Place { base: SMALL, offset: 0 };
-                    b.mems.push(Mem { place, step, leaf: true, readable: None, written: true, spill: 0 });
+                    b.mems.push(Mem { place, step, leaf: true, readable: None, inside: None, written: true, spill: 0 });
                     Ok(Local::Mem(b.mems.len() - 1))
                 } else {
                     Ok(b.register())
@@ -196,6 +212,13 @@ impl<'l, 'a> Blocks<'l, 'a> {
                             self.drafts.push(Draft::Map { f, dst, inputs, reuse: false });
                         }
                     }
+                    dst
+                }
+                Kind::Mask(frame) => {
+                    let src = self.operand(n.inputs[0])?;
+                    self.read(src);
+                    let dst = dst(self)?;
+                    self.drafts.push(Draft::Mask { frame: frame.clone(), size: n.dtype.size(), dst, src });
                     dst
                 }
                 Kind::Param | Kind::Const(_) | Kind::Fold(_) | Kind::Opaque(_) | Kind::Project(_) => {
@@ -248,6 +271,8 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 Draft::Map { inputs, dst, reuse, .. } => (inputs, Some(*dst), *reuse),
                 Draft::Load { dst, .. } | Draft::Iota { dst } => (&[], Some(*dst), false),
                 Draft::Fold { src, .. } => (std::slice::from_ref(src), None, false),
+                // in place where nobody else reads the input
+                Draft::Mask { src, dst, .. } => (std::slice::from_ref(src), Some(*dst), true),
             };
             let mut dying: SmallVec<[usize; 3]> = SmallVec::new();
             for &r in reads {
@@ -288,7 +313,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let size = padded(8 * piece.max(if row <= BLOCK { row * rows_a_block } else { 0 }));
         let mut registers = count * size;
         for m in &mut self.mems {
-            if m.written || m.readable.is_some() {
+            if m.written || m.readable.is_some() || m.inside.is_some() {
                 m.spill = registers;
                 registers += if m.leaf { padded(8 * BLOCK) } else { size };
             }
@@ -308,6 +333,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
             Draft::Load { place, view, dst } => Instr::Load { place, view, dst: operand(dst) },
             Draft::Iota { dst } => Instr::Iota { dst: operand(dst) },
             Draft::Fold { fold, src } => Instr::Fold { fold, src: operand(src) },
+            Draft::Mask { frame, size, dst, src } => Instr::Mask { frame, size, dst: operand(dst), src: operand(src) },
         };
         let long = row > BLOCK && trailing(self.l.ir, self.r);
         let mut epilogue = Vec::new();
@@ -328,8 +354,8 @@ impl<'l, 'a> Blocks<'l, 'a> {
             let size = node.dtype.size();
             let scratch = if fold.leading {
                 (rows.div_ceil(group) - 1) * row * size
-            } else if row > BLOCK {
-                rows * row.div_ceil(BLOCK) * size
+            } else if fold.row > BLOCK {
+                rows * fold.row.div_ceil(BLOCK) * size
             } else {
                 0
             };
@@ -338,7 +364,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
             let dst = self.l.place(f)?;
             let narrow = if fold.leading { None } else { narrow::kernel(fold.op, node.dtype, fold.row) };
             folds.push((
-                BlockFold { block, narrow, accumulate, init, size, leading: fold.leading, dst, partial },
+                BlockFold { block, narrow, accumulate, init, size, row: fold.row, leading: fold.leading, dst, partial },
                 scratch,
             ));
         }

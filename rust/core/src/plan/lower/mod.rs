@@ -386,7 +386,9 @@ impl Lower<'_> {
                     self.small.give_back(pair[1], pair[0]);
                 }
             }
-            Kind::Param | Kind::Const(_) | Kind::Opaque(_) | Kind::Project(_) => return Err(misplaced()),
+            Kind::Param | Kind::Const(_) | Kind::Opaque(_) | Kind::Project(_) | Kind::Mask(_) => {
+                return Err(misplaced());
+            }
         }
         for r in &n.inputs {
             self.release(r.node);

@@ -1,0 +1,209 @@
+"""The solvers of mlgrad.implicit: on vectors, as loops that run without Python, and never differentiated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlgrad._jacobian import jacfwd
+from mlgrad._transforms import Function, grad, jvp
+from mlgrad.implicit import _krylov
+from mlgrad.implicit._loops import while_loop
+from mlgrad.implicit.errors import require
+from mlgrad.implicit.linear_solve import Linear
+
+
+@dataclass(frozen=True)
+class Steps:
+    """When to stop: a step of at most ``tol * (1 + max(abs(y)))``, or an error after `maxiter` steps."""
+
+    tol: float
+    maxiter: int
+
+    def small(self, step: Any, v: Any) -> Any:
+        return largest(step) <= self.tol * (1 + largest(v))
+
+
+def largest(v: Any) -> Any:
+    """Return the maximum norm."""
+    return np.max(np.abs(v))
+
+
+def newton(name: str, F: Function, v: Any, steps: Steps, how: Linear) -> Any:
+    """Solve F(v) = 0 by Newton's method; a step is halved until it makes F smaller."""
+    n = v.shape[0]
+    if n == 0:
+        return v
+    dense = how.chosen(n, False) == "dense"
+    floor = float(np.finfo(v.dtype).eps)
+
+    def direction(v: Any, r: Any) -> Any:
+        if dense:
+            # the shift keeps a singular matrix from raising: the step is then too long, and shortened
+            f_y = jacfwd(F)(v)
+            return -np.linalg.solve(f_y + floor * (largest(f_y) + floor) * np.eye(n, dtype=v.dtype), r)
+        products = how.maxiter or 10 * n
+        return -_krylov.gmres(lambda p: jvp(F, (v,), (p,))[1], r, min(how.tol, 1e-3), products, how.restart)[0]
+
+    def going(carry: Any) -> Any:
+        _, _, count, state = carry
+        return (state == 0) & (count < steps.maxiter)
+
+    def step(carry: Any) -> Any:
+        v, r, count, _ = carry
+        d = direction(v, r)
+        last = steps.small(d, v)
+        size = _krylov.norm(r)
+
+        def too_long(inner: Any) -> Any:
+            scale, new = inner
+            return ~(_krylov.norm(new) <= (1 - 1e-4 * scale) * size) & ~last & (scale > 1e-9)
+
+        def halve(inner: Any) -> Any:
+            scale = 0.5 * inner[0]
+            return scale, F(v + scale * d)
+
+        one = size * 0.0 + 1.0
+        scale, new = while_loop(too_long, halve, (one, F(v + d)))
+        state = np.where(last & (_krylov.norm(new) < np.inf), 1, np.where(scale > 1e-9, 0, 2))
+        return v + scale * d, new, count + 1, state
+
+    v, r, _, state = while_loop(going, step, (v, F(v), 0, 0))
+    return v * require(
+        state == 1,
+        largest(r),
+        lambda size: (
+            f"{name}: Newton's method did not converge: the largest element of F is {size:.3g} where it stopped; start "
+            "nearer to the solution, raise maxiter or tol, or give another solver"
+        ),
+    )
+
+
+def iterate(name: str, T: Function, v: Any, steps: Steps) -> Any:
+    """Find v = T(v) by applying T again and again."""
+    if v.shape[0] == 0:
+        return v
+
+    def going(carry: Any) -> Any:
+        v, new, count = carry
+        return ~steps.small(new - v, v) & (count < steps.maxiter)
+
+    v, new, _ = while_loop(going, lambda c: (c[1], T(c[1]), c[2] + 1), (v, T(v), 0))
+    return new * require(
+        steps.small(new - v, v),
+        largest(new - v),
+        lambda size: (
+            f"{name}: {steps.maxiter} iterations did not bring T(y) - y below {size:.3g}; T must be a contraction near "
+            "the solution (mlgrad.implicit.root with T(y) - y does without), or maxiter or tol raised"
+        ),
+    )
+
+
+def descend(name: str, f: Function, v: Any, steps: Steps, how: Linear) -> Any:
+    """Find a minimum of f by Newton's method: damped (Levenberg and Marquardt) if dense, by truncated cg if not."""
+    if v.shape[0] == 0:
+        return v
+    dense = how.chosen(v.shape[0], True) == "dense"
+    run = _damped if dense else _truncated
+    v, state = run(f, v, steps)
+    return v * require(
+        state == 1,
+        largest(grad(f)(v)),
+        lambda size: (
+            f"{name}: Newton's method did not find a minimum: the largest element of the gradient is {size:.3g} where "
+            "it stopped; start nearer to the minimum, raise maxiter or tol, or give another solver"
+        ),
+    )
+
+
+def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
+    slope = grad(f)
+    unit = np.eye(v.shape[0], dtype=v.dtype)
+    floor = float(np.finfo(v.dtype).eps)
+
+    def going(carry: Any) -> Any:
+        _, _, _, count, state = carry
+        return (state == 0) & (count < steps.maxiter)
+
+    def step(carry: Any) -> Any:
+        v, value, damping, count, _ = carry
+        g, h = slope(v), jacfwd(slope)(v)
+        scale = largest(h) + floor
+        d = -np.linalg.solve(h + (damping + floor) * scale * unit, g)
+        descent = np.sum(g * d)
+        new = f(v + d)
+        slack = 8 * floor * np.abs(value)
+        good = (descent <= 0) & (new <= value + 1e-4 * descent + slack)
+        last = good & steps.small(d, v) & (damping <= 1e-3)
+        calmer = np.where(damping < 1e-6, 0.0, 0.1 * damping)
+        rougher = np.maximum(8 * damping, 1e-4)
+        state = np.where(last, 1, np.where(damping > 1e14, 2, 0))
+        return (
+            np.where(good, v + d, v),
+            np.where(good, new, value),
+            np.where(good, calmer, rougher).astype(v.dtype),
+            count + 1,
+            state,
+        )
+
+    value = f(v)
+    v, _, _, _, state = while_loop(going, step, (v, value, value * 0.0, 0, 0))
+    return v, state
+
+
+def _truncated(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
+    """Nocedal and Wright, "Numerical Optimization", algorithm 7.1."""
+    slope = grad(f)
+    n = v.shape[0]
+    floor = float(np.finfo(v.dtype).eps)
+
+    def direction(v: Any, g: Any) -> Any:
+        size = _krylov.norm(g)
+        goal = np.minimum(1e-3, np.sqrt(size)) * size
+
+        def going(carry: Any) -> Any:
+            _, r, _, count, convex = carry
+            return (_krylov.norm(r) > goal) & (count < 10 * n) & convex
+
+        def step(carry: Any) -> Any:
+            d, r, p, count, _ = carry
+            q = jvp(slope, (v,), (p,))[1]
+            curvature, square = np.sum(p * q), np.sum(r * r)
+            convex = curvature > 0
+            alpha = square / np.where(convex, curvature, 1.0) * convex
+            after = r - alpha * q
+            # the steepest descent, if the very first direction is one of negative curvature
+            d = np.where(convex | (count > 0), d + alpha * p, p)
+            return d, after, after + np.sum(after * after) / square * p, count + 1, convex
+
+        return while_loop(going, step, (g * 0.0, -g, -g, 0, size >= 0))[0]
+
+    def going(carry: Any) -> Any:
+        _, _, count, state = carry
+        return (state == 0) & (count < steps.maxiter)
+
+    def step(carry: Any) -> Any:
+        v, value, count, _ = carry
+        g = slope(v)
+        d = direction(v, g)
+        descent = np.sum(g * d)
+        slack = 8 * floor * np.abs(value)
+
+        def too_long(inner: Any) -> Any:
+            scale, new = inner
+            return ~(new <= value + 1e-4 * scale * descent + slack) & (scale > 1e-9)
+
+        def halve(inner: Any) -> Any:
+            scale = 0.5 * inner[0]
+            return scale, f(v + scale * d)
+
+        one = value * 0.0 + 1.0
+        scale, new = while_loop(too_long, halve, (one, f(v + d)))
+        good = scale > 1e-9
+        last = good & steps.small(d, v)
+        return v + scale * d, new, count + 1, np.where(last, 1, np.where(good, 0, 2))
+
+    v, _, _, state = while_loop(going, step, (v, f(v), 0, 0))
+    return v, state
