@@ -122,3 +122,97 @@ impl Given {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::buffer::Buffer;
+    use crate::ops::{Binary, Unary};
+    use crate::plan::{Options, extract_exact};
+    use crate::walk;
+
+    fn array(values: &[f64]) -> Value {
+        let mut buffer = Buffer::new(size_of_val(values)).unwrap();
+        buffer.as_mut_slice::<f64>().copy_from_slice(values);
+        Value::Array(Arc::new(buffer))
+    }
+
+    /// sum(op(x) · scale) for an alias x of the values.
+    fn recording(values: &[f64], op: Unary, scale: f64) -> (Tape, NodeId, NodeId) {
+        let mut t = Tape::new();
+        let p = t.param(array(values), [values.len()].as_slice().into(), DType::F64).unwrap();
+        let x = t.alias(p).unwrap();
+        let y = t.unary(op, x).unwrap();
+        let c = t.param(Value::Scalar(scale.to_bits()), Shape::new(), DType::F64).unwrap();
+        let c = t.broadcast_to(c, &[values.len()]).unwrap();
+        let y = t.binary(Binary::Mul, y, c).unwrap();
+        let y = t.sum(y, &[0]).unwrap();
+        (t, x, y)
+    }
+
+    fn numbers(value: &Value, n: usize) -> Vec<f64> {
+        match value {
+            Value::Scalar(bits) => vec![f64::from_bits(*bits)],
+            Value::Array(b) => b.as_slice::<f64>()[..n].to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_recipe_serves_other_values_without_a_walk() {
+        let (mut t, x, y) = recording(&[0.5, -1.0], Unary::Sin, 2.0);
+        let (key, recorded) = (t.key([1]).unwrap(), t.len());
+        let one = t.lit_like(1.0, y).unwrap();
+        let g = walk::vjp(&mut t, &[y], &[one], &[x]).unwrap()[0].unwrap();
+        // the value twice: it is given away only once
+        let wanted = [g, y, y];
+        let e = extract_exact(&t, &wanted).unwrap();
+        let plan = Arc::new(Plan::new(e.program, Options::default()).unwrap());
+        let ran = Ran { plan, params: e.params, outputs: e.outputs };
+        let recipe = Recipe::new(&t, recorded, &wanted, Some(&ran)).unwrap();
+
+        let (other, ..) = recording(&[1.5, 0.25], Unary::Sin, -3.0);
+        assert_eq!(other.key([1]), Some(key));
+        let plan = recipe.plan().unwrap().unwrap();
+        let results = plan.run(&recipe.params(&other, &plan).unwrap()).unwrap();
+        let answers = recipe.answers(&other, results).unwrap();
+        let expected = [1.5_f64, 0.25].map(|v| -3.0 * v.cos());
+        for (got, want) in numbers(&answers[0].0, 2).iter().zip(expected) {
+            assert!((got - want).abs() < 1e-15, "{got} {want}");
+        }
+        let value = -3.0 * (1.5_f64.sin() + 0.25_f64.sin());
+        for answer in &answers[1..] {
+            assert!((numbers(&answer.0, 1)[0] - value).abs() < 1e-15);
+            assert!(answer.1.is_empty());
+        }
+        drop((plan, ran));
+        assert!(recipe.plan().is_none(), "plans are not kept alive");
+    }
+
+    #[test]
+    fn keys_tell_histories_and_questions_apart() {
+        let key = |(t, ..): (Tape, NodeId, NodeId)| t.key([]).unwrap();
+        let same = key(recording(&[1.0, 2.0], Unary::Sin, 2.0));
+        assert_eq!(same, key(recording(&[3.0, 4.0], Unary::Sin, 5.0)));
+        let (asked, ..) = recording(&[1.0, 2.0], Unary::Sin, 2.0);
+        let (mut known, x, _) = recording(&[1.0, 2.0], Unary::Sin, 2.0);
+        known.set_value(NodeId(x.0 + 1), array(&[0.0, 0.0]));
+        let (mut longer, x, _) = recording(&[1.0, 2.0], Unary::Sin, 2.0);
+        longer.alias(x).unwrap();
+        let others = [
+            key(recording(&[1.0, 2.0], Unary::Cos, 2.0)),
+            key(recording(&[1.0, 2.0, 3.0], Unary::Sin, 2.0)),
+            asked.key([1]).unwrap(),
+            asked.key([1, 1]).unwrap(),
+            known.key([]).unwrap(),
+            longer.key([]).unwrap(),
+        ];
+        for (i, k) in others.iter().enumerate() {
+            assert_ne!(*k, same);
+            assert!(!others[..i].contains(k));
+        }
+        // what has been cut back has no history
+        let len = longer.len();
+        longer.truncate(len - 1);
+        assert_eq!(longer.key([]), None);
+    }
+}
