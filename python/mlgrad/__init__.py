@@ -6,9 +6,10 @@
 array([ 0.        ,  1.08060461, -2.61457448])
 
 Transforms: `grad`, `value_and_grad`, `elementwise_grad`, `jacobian`, `jacfwd`, `jacrev`, `hessian`, `hvp`, `vjp`,
-`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, `custom_vjp`, `custom_jvp`, and `Tape`. Modules: `mlgrad.numpy`,
-`mlgrad.scipy.special`, `mlgrad.nn`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy), `mlgrad.tree`,
-`mlgrad.testing`, `mlgrad.plot`; they are imported when they are first used.
+`jvp`, `linearize`, `vmap`, `jit`, `stop_gradient`, `custom_vjp`, `custom_jvp`, and `Tape`. Control flow: `cond`,
+`switch`, `scan`, `fori_loop`, `while_loop`, `checkpoint`. Modules: `mlgrad.numpy`, `mlgrad.scipy.special`,
+`mlgrad.nn`, `mlgrad.implicit`, `mlgrad.optimize` (needs SciPy), `mlgrad.tree`, `mlgrad.testing`, `mlgrad.plot`; they
+are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mlgrad import _core, _rare
+from mlgrad._control import checkpoint, cond, fori_loop, scan, switch, while_loop
 from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
 from mlgrad._custom import custom_jvp, custom_vjp
 from mlgrad._jacobian import elementwise_grad, hessian, hvp, jacfwd, jacobian, jacrev
@@ -40,12 +42,15 @@ __all__ = [
     "Array",
     "PerformanceWarning",
     "Tape",
+    "checkpoint",
+    "cond",
     "curl",
     "custom_jvp",
     "custom_vjp",
     "directional_derivative",
     "divergence",
     "elementwise_grad",
+    "fori_loop",
     "grad",
     "gradient",
     "hessian",
@@ -65,9 +70,11 @@ __all__ = [
     "optimize",
     "partial_derivative",
     "plot",
+    "scan",
     "scipy",
     "set_num_threads",
     "stop_gradient",
+    "switch",
     "taylor",
     "testing",
     "total_derivative",
@@ -75,6 +82,7 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]
 
 __version__: str = _core.__version__

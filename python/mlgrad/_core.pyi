@@ -20,6 +20,7 @@ __all__ = [
     "build_profile",
     "cache_stats",
     "call_ufunc",
+    "checkpointed",
     "clear_cache",
     "full",
     "functions",
@@ -30,13 +31,16 @@ __all__ = [
     "jvp",
     "lift",
     "linearize",
+    "memory_stats",
     "num_threads",
     "ones",
     "record",
     "register_array_function",
+    "scan",
     "set_num_threads",
     "set_options",
     "stop_gradient",
+    "switch",
     "traced",
     "tree_flatten",
     "tree_map",
@@ -46,6 +50,7 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
     "zeros",
 ]
 
@@ -250,6 +255,12 @@ def jit(
     check: bool = False,
 ) -> Any: ...
 def stop_gradient(x: Any) -> Any: ...
+def switch(what: str, index: Any, branches: Sequence[Callable[..., Any]], operands: tuple[Any, ...]) -> Any: ...
+def checkpointed(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+def scan(
+    what: str, f: Callable[..., Any], init: Any, xs: Any, length: int | None, reverse: bool
+) -> tuple[Any, Any]: ...
+def while_loop(condition: Callable[..., Any], body: Callable[..., Any], init: Any) -> Any: ...
 def tree_flatten(tree: Any) -> tuple[list[Any], TreeDef]: ...
 def tree_unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any: ...
 def tree_map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any: ...
@@ -269,4 +280,5 @@ def set_num_threads(n: int) -> None: ...
 def build_profile() -> str: ...
 def cache_stats() -> dict[str, int]: ...
 def clear_cache() -> None: ...
+def memory_stats(*, reset_peak: bool = False) -> dict[str, int]: ...
 def set_options(*, simplify: bool = True, fuse: bool = True) -> None: ...

@@ -1,6 +1,6 @@
 //! What the engine runs on, and the switches that make its layers testable alone.
 
-use mlgrad_core::exec::pool;
+use mlgrad_core::exec::{buffer, pool};
 use mlgrad_core::math::isa;
 use mlgrad_core::plan;
 use pyo3::exceptions::PyValueError;
@@ -60,6 +60,20 @@ fn clear_cache() {
     plan::clear();
 }
 
+/// Bytes of the arrays and plans that live now, kept for reuse, and in use at most since the start (or the last reset).
+#[pyfunction]
+#[pyo3(signature = (*, reset_peak = false))]
+fn memory_stats(py: Python<'_>, reset_peak: bool) -> PyResult<Bound<'_, PyDict>> {
+    let d = PyDict::new(py);
+    d.set_item("in_use", buffer::bytes_in_use())?;
+    d.set_item("pooled", buffer::bytes_pooled())?;
+    d.set_item("peak", buffer::bytes_peak())?;
+    if reset_peak {
+        buffer::reset_peak();
+    }
+    Ok(d)
+}
+
 /// Turns layers of the planner off (and on again), for tests: the results stay the same.
 #[pyfunction]
 #[pyo3(signature = (*, simplify = true, fuse = true))]
@@ -76,5 +90,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(build_profile, m)?)?;
     m.add_function(wrap_pyfunction!(cache_stats, m)?)?;
     m.add_function(wrap_pyfunction!(clear_cache, m)?)?;
+    m.add_function(wrap_pyfunction!(memory_stats, m)?)?;
     m.add_function(wrap_pyfunction!(set_options, m)?)
 }

@@ -2,6 +2,7 @@
 
 pub mod array;
 pub mod buffer;
+pub mod control;
 mod factor;
 pub mod gemm;
 mod gemm_block;

@@ -3,19 +3,21 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::{Arc, Mutex};
 
 use smallvec::SmallVec;
 
 use super::array::copy::Strided;
 use super::array::{Dims, argreduce, copy, elements, elements_mut, gather, nonzero, scan, sort};
 use super::buffer::Plain;
+use super::control;
 use super::gemm::{self, Mat, Steps};
 use super::pool;
 use super::region::{Bases, Place};
 use crate::linalg::{self, Input, Output};
 use crate::ops::{Gather, Linalg, Op, Primitive, Scan, Sort, Window, Windowed};
+use crate::plan::Plan;
 use crate::tape::{DType, Shape, shape};
 use crate::{Error, Result};
 
@@ -49,6 +51,8 @@ pub struct Call {
     pub stolen: bool,
     /// Of an operation with several results: where each goes, `None` where nobody reads it.
     pub results: Vec<Option<Argument>>,
+    /// Of control flow: the plans of its bodies.
+    pub bodies: Vec<Arc<Plan>>,
 }
 
 /// Bytes of a result that several pieces go to while it is in the cache.
@@ -76,6 +80,7 @@ impl Call {
                 let n = self.arguments.first().and_then(|a| a.shape.last()).copied().unwrap_or(1);
                 200 + size(0).saturating_mul(n) / 4
             }
+            Op::Control(c) => control::nanoseconds(c, &self.bodies),
             Op::Gather(_) | Op::Scan(_) | Op::ArgReduce(_) | Op::Windowed(_) => 20 + out.max(size(0)).max(size(1)),
             Op::Leaf(_)
             | Op::Unary(_)
@@ -147,6 +152,8 @@ impl Call {
             }
             Op::Windowed(Windowed::Assemble(ws)) => self.assemble(ws, &argument, dst),
             Op::Linalg(l) => self.linalg(l, &argument, dst),
+            // SAFETY: the caller's.
+            Op::Control(c) => unsafe { self.control(c, bases) },
             // SAFETY: the caller's.
             Op::Factor(f) => unsafe { self.factor(f, bases) },
             Op::Leaf(_)

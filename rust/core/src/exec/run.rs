@@ -130,7 +130,7 @@ impl Code {
 }
 
 /// The memory of one run, kept for the next.
-struct Frame {
+pub struct Frame {
     arena: Buffer,
     bases: Vec<*mut u8>,
 }
@@ -183,7 +183,8 @@ impl Runner {
         self.code.nanoseconds <= BRIEF && self.code.steps.len() <= STRETCH
     }
 
-    fn frame(&self) -> Result<Box<Frame>> {
+    /// Memory for a run, to be given back.
+    pub(super) fn frame(&self) -> Result<Box<Frame>> {
         let frame = self.ready.swap(null_mut(), Acquire);
         if !frame.is_null() {
             // SAFETY: it came from Box::into_raw, and the swap made it ours.
@@ -206,7 +207,7 @@ impl Runner {
         Ok(Box::new(Frame { arena, bases: Vec::new() }))
     }
 
-    fn give_back(&self, frame: Box<Frame>) {
+    pub(super) fn give_back(&self, frame: Box<Frame>) {
         if self.code.arena > KEPT {
             return;
         }
@@ -257,14 +258,7 @@ impl Runner {
         for (p, slot) in params.iter().zip(&code.params) {
             if let Some(at) = slot.copied {
                 // SAFETY: the slot was laid out for so many bytes.
-                unsafe {
-                    let dst = arena.add(at);
-                    if p.len == 8 {
-                        dst.cast::<[u8; 8]>().write(p.ptr.cast::<[u8; 8]>().read());
-                    } else {
-                        std::ptr::copy_nonoverlapping(p.ptr, dst, p.len);
-                    }
-                }
+                unsafe { copy(p.ptr, arena.add(at), p.len) };
             }
             frame.bases.push(p.ptr.cast_mut());
         }
@@ -279,6 +273,31 @@ impl Runner {
         } else {
             frame.bases.resize(frame.bases.len() + code.outputs.len(), null_mut());
         }
+        self.units(frame)?;
+        let mut out = Vec::with_capacity(code.outputs.len());
+        for (k, o) in code.outputs.iter().enumerate() {
+            let buffer = buffers.get_mut(k).and_then(Option::take);
+            // SAFETY: slots hold as many bytes as the outputs have, in the arena and in the fresh buffers.
+            unsafe {
+                match (o.copied, buffer) {
+                    (Some(at), None) => out.push(number(arena.add(at), o.bytes)),
+                    (Some(at), Some(buffer)) => {
+                        std::ptr::copy_nonoverlapping(arena.add(at), buffer.as_mut_ptr(), o.bytes);
+                        out.push(Value::Array(buffer));
+                    }
+                    (None, Some(buffer)) if o.scalar => out.push(number(buffer.as_ptr(), o.bytes)),
+                    (None, Some(buffer)) => out.push(Value::Array(buffer)),
+                    (None, None) => return Err(Error::Internal("an output without a place".into())),
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// All units, once the bases are set.
+    fn units(&self, frame: &Frame) -> Result<()> {
+        let code = &self.code;
+        let arena = frame.arena.as_mut_ptr();
         let bases = Bases(&frame.bases);
         for (at, place) in &code.addresses {
             // SAFETY: cells were laid out inside the arena, aligned.
@@ -317,23 +336,52 @@ impl Runner {
                 }
             }
         }
-        let mut out = Vec::with_capacity(code.outputs.len());
-        for (k, o) in code.outputs.iter().enumerate() {
-            let buffer = buffers.get_mut(k).and_then(Option::take);
-            // SAFETY: slots hold as many bytes as the outputs have, in the arena and in the fresh buffers.
-            unsafe {
-                match (o.copied, buffer) {
-                    (Some(at), None) => out.push(number(arena.add(at), o.bytes)),
-                    (Some(at), Some(buffer)) => {
-                        std::ptr::copy_nonoverlapping(arena.add(at), buffer.as_mut_ptr(), o.bytes);
-                        out.push(Value::Array(buffer));
-                    }
-                    (None, Some(buffer)) if o.scalar => out.push(number(buffer.as_ptr(), o.bytes)),
-                    (None, Some(buffer)) => out.push(Value::Array(buffer)),
-                    (None, None) => return Err(Error::Internal("an output without a place".into())),
-                }
+        Ok(())
+    }
+
+    /// One run in memory that the caller brings: an address for each parameter, and for each output.
+    ///
+    /// # Safety
+    /// The parameters can be read, aligned for their dtypes, and the outputs written, for the lengths in the code; outputs that
+    /// are not copied out of the arena have room for whole vectors.
+    pub(super) unsafe fn step(&self, frame: &mut Frame, params: &[*const u8], outputs: &[*mut u8]) -> Result<()> {
+        let code = &self.code;
+        if params.len() != code.params.len() || outputs.len() != code.outputs.len() {
+            return Err(Error::Internal("a body with other parameters or outputs than its loop".into()));
+        }
+        let arena = frame.arena.as_mut_ptr();
+        frame.bases.clear();
+        frame.bases.push(arena);
+        frame.bases.push(arena.wrapping_add(code.small));
+        for (&p, slot) in params.iter().zip(&code.params) {
+            if let Some(at) = slot.copied {
+                // SAFETY: the slot was laid out for so many bytes, and the caller's.
+                unsafe { copy(p, arena.add(at), slot.bytes) };
+            }
+            frame.bases.push(p.cast_mut());
+        }
+        frame.bases.extend_from_slice(outputs);
+        self.units(frame)?;
+        for (o, &to) in code.outputs.iter().zip(outputs) {
+            if let Some(at) = o.copied {
+                // SAFETY: as above.
+                unsafe { copy(arena.add(at), to, o.bytes) };
             }
         }
-        Ok(out)
+        Ok(())
+    }
+}
+
+/// # Safety
+/// As for `copy_nonoverlapping`.
+#[inline(always)]
+unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        if bytes == 8 {
+            to.cast::<[u8; 8]>().write(from.cast::<[u8; 8]>().read());
+        } else {
+            std::ptr::copy_nonoverlapping(from, to, bytes);
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod binary;
 mod cast;
+pub mod control;
 mod custom;
 mod factor;
 mod gather;
@@ -21,6 +22,7 @@ mod unary;
 mod window;
 
 pub use cast::Cast;
+pub use control::Control;
 pub use custom::{Attached, Custom, CustomRule, Level};
 pub use factor::Factor;
 pub use gather::Gather;
@@ -172,7 +174,7 @@ macro_rules! families {
 
 families!(
     one: Leaf, Unary, Binary, Select, Cast, Movement, Windowed, Reduce, ArgReduce, MatMul, Gather, Scan, Sort, Linalg, Project;
-    many: Factor, Custom
+    many: Factor, Custom, Control
 );
 
 impl Op {
@@ -223,8 +225,8 @@ impl Op {
             | Op::Linalg(_)
             | Op::Project(_)
             | Op::Factor(_) => true,
-            // its rules are Python's
-            Op::Custom(_) => false,
+            // its rules are Python's; and how long a loop runs, and what its body calls, is not seen from outside
+            Op::Custom(_) | Op::Control(_) => false,
         }
     }
 }

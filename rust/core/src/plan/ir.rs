@@ -198,7 +198,8 @@ impl Builder<'_> {
             | Op::Scan(_)
             | Op::Sort(_)
             | Op::Linalg(_)
-            | Op::Factor(_) => {
+            | Op::Factor(_)
+            | Op::Control(_) => {
                 let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
                 self.opaque(i, inputs)
             }

@@ -26,6 +26,7 @@ pub fn elementwise(op: &Op, from: DType, to: DType) -> Result<Kernel> {
         | Op::Linalg(_)
         | Op::Project(_)
         | Op::Factor(_)
+        | Op::Control(_)
         | Op::Custom(_) => return Err(Error::Internal(format!("{} is not elementwise", op.name()))),
     };
     found.ok_or_else(|| {
@@ -66,7 +67,7 @@ pub fn cost(op: &Op) -> u32 {
         Op::Leaf(_) | Op::Movement(_) | Op::Windowed(_) => 2,
         Op::Reduce(_) | Op::ArgReduce(_) | Op::Gather(_) | Op::Scan(_) => 5,
         Op::Project(_) | Op::Custom(_) => 0,
-        Op::MatMul(_) | Op::Sort(_) | Op::Linalg(_) | Op::Factor(_) => 100,
+        Op::MatMul(_) | Op::Sort(_) | Op::Linalg(_) | Op::Factor(_) | Op::Control(_) => 100,
     }
 }
 

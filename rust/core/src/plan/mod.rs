@@ -136,6 +136,10 @@ impl Plan {
         self.bytes + self.runner.kept_bytes()
     }
 
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
     fn code(&self) -> &Code {
         &self.runner.code
     }

@@ -236,7 +236,8 @@ fn dear(op: &Op) -> bool {
         | Op::Gather(_)
         // nothing to keep: the results are
         | Op::Factor(_)
-        | Op::Custom(_) => false,
+        | Op::Custom(_)
+        | Op::Control(_) => false,
     }
 }
 

@@ -121,7 +121,8 @@ impl Builder {
             | Op::Linalg(_)
             | Op::Project(_)
             | Op::Factor(_)
-            | Op::Custom(_) => Err(n),
+            | Op::Custom(_)
+            | Op::Control(_) => Err(n),
         }
     }
 }

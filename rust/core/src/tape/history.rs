@@ -90,7 +90,7 @@ impl Hasher for Streams {
 pub(super) enum Event {
     /// Its value is known from here on.
     Known = 1,
-    /// It is an argument of a scope.
+    /// It belongs to a scope of abstract arguments.
     Abstract = 2,
 }
 

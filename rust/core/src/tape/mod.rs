@@ -58,6 +58,8 @@ pub struct Tape {
     /// Whether each abstract scope is still open; scope k is at k - 1.
     scopes: Vec<bool>,
     history: History,
+    /// The bodies that are being recorded and may never run: all that is recorded now belongs to them.
+    floors: Vec<u32>,
     /// How many custom operations there are.
     customs: usize,
     /// The rules that have been recorded for custom operations.
@@ -154,9 +156,14 @@ impl Tape {
         self.append(op, inputs, self.shape_of(inputs[0]), dtype, scope)
     }
 
+    /// The scope that whatever is recorded now belongs to.
+    fn floor(&self) -> u32 {
+        self.floors.last().copied().unwrap_or(0)
+    }
+
     /// The scope that a node of these inputs belongs to, if all of them are still open.
     fn scope_of(&self, op: &Op, inputs: &[NodeId]) -> Result<u32> {
-        let mut scope = 0;
+        let mut scope = self.floor();
         for &i in inputs {
             let s = self.nodes[i.index()].scope;
             if s != 0 {
@@ -180,6 +187,9 @@ impl Tape {
             )
         })?;
         self.history.push(&op, inputs, &shape, dtype);
+        if scope != 0 {
+            self.history.event(Event::Abstract, scope);
+        }
         self.customs += usize::from(matches!(op, Op::Custom(_)));
         self.nodes.push(Node { op, inputs: Inputs::from_slice(inputs), shape, dtype, value: None, handles: 0, scope });
         Ok(NodeId(id))
@@ -188,6 +198,8 @@ impl Tape {
     /// A value from outside: never part of a plan's key.
     pub fn param(&mut self, value: Value, shape: Shape, dtype: DType) -> Result<NodeId> {
         let id = self.push(Op::Leaf(Leaf::Param), &[], shape, dtype)?;
+        // a value is known whatever is being recorded
+        self.nodes[id.index()].scope = 0;
         self.set_value(id, value);
         Ok(id)
     }
@@ -221,6 +233,16 @@ impl Tape {
         self.scopes.len() as u32
     }
 
+    /// From here on whatever is recorded belongs to the scope, whether or not it depends on its arguments: in a branch that is
+    /// not taken nothing is computed.
+    pub fn push_floor(&mut self, scope: u32) {
+        self.floors.push(scope);
+    }
+
+    pub fn pop_floor(&mut self) {
+        self.floors.pop();
+    }
+
     /// Whatever depends on the scope's arguments can no longer be used.
     pub fn close_scope(&mut self, scope: u32) {
         self.scopes[scope as usize - 1] = false;
@@ -234,7 +256,7 @@ impl Tape {
     /// The literal `v` in the shape and dtype of `x`.
     pub fn lit_like(&mut self, v: f64, x: NodeId) -> Result<NodeId> {
         let (shape, dtype) = (self.shape_of(x), self.dtype(x));
-        self.append(Op::Leaf(Leaf::Literal(value::bits_of(v, dtype))), &[], shape, dtype, 0)
+        self.append(Op::Leaf(Leaf::Literal(value::bits_of(v, dtype))), &[], shape, dtype, self.floor())
     }
 
     /// The number that `x` is known to be everywhere.

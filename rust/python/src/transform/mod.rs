@@ -2,6 +2,7 @@
 
 mod callable;
 mod closure;
+mod control;
 mod custom;
 mod grad;
 mod jvp;
@@ -24,6 +25,7 @@ pub use walks::vjp as reverse_walk;
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     grad::register(m)?;
     vjp::register(m)?;
+    control::register(m)?;
     jvp::register(m)?;
     linearize::register(m)?;
     stop::register(m)?;

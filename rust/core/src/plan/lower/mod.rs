@@ -10,6 +10,7 @@ use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
 use super::region::{self, Schedule};
 use super::view::View;
+use crate::exec::control;
 use crate::exec::narrow;
 use crate::exec::node::{Argument, Call};
 use crate::exec::region::Place;
@@ -447,7 +448,12 @@ impl Lower<'_> {
                 strides: None,
             }));
         }
-        let call = Call { op: o.op.clone(), arguments, dst, shape: o.shape.clone(), dtype: n.dtype, stolen, results };
+        let bodies = match &o.op {
+            Op::Control(c) => control::prepare(c, &|k| matches!(results.get(k), Some(Some(_))))?,
+            _ => Vec::new(),
+        };
+        let call =
+            Call { op: o.op.clone(), arguments, dst, shape: o.shape.clone(), dtype: n.dtype, stolen, results, bodies };
         self.code.nanoseconds = self.code.nanoseconds.saturating_add(call.nanoseconds());
         self.code.units.push(Unit::Call(Box::new(call)));
         for r in &n.inputs {

@@ -1,0 +1,154 @@
+//! Control flow: operations that run bodies, functions that were recorded once (see `body`).
+//!
+//! Their rules derive new bodies with the walks, which is why this family, unlike the others, looks up to `walk` and `plan`.
+
+pub mod body;
+mod branch;
+mod for_loop;
+mod while_loop;
+
+pub use body::Body;
+pub use branch::Branch;
+pub use for_loop::For;
+pub use while_loop::{Read, Stage, While};
+
+use super::{Batch, Cotangents, Op, Reverse, Tuple};
+use crate::tape::{DType, NodeId, Shape, Tape};
+use crate::{Error, Result};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Control {
+    Branch(Branch),
+    For(For),
+    While(While),
+}
+
+impl Control {
+    fn rules(&self) -> &dyn Tuple {
+        match self {
+            Control::Branch(c) => c,
+            Control::For(c) => c,
+            Control::While(c) => c,
+        }
+    }
+}
+
+impl From<Branch> for Op {
+    fn from(c: Branch) -> Op {
+        Op::Control(Control::Branch(c))
+    }
+}
+
+impl From<For> for Op {
+    fn from(c: For) -> Op {
+        Op::Control(Control::For(c))
+    }
+}
+
+impl From<While> for Op {
+    fn from(c: While) -> Op {
+        Op::Control(Control::While(c))
+    }
+}
+
+impl Tuple for Control {
+    fn name(&self) -> &'static str {
+        self.rules().name()
+    }
+
+    fn attributes(&self) -> String {
+        self.rules().attributes()
+    }
+
+    fn results(&self, inputs: &[(Shape, DType)]) -> Result<Vec<(Shape, DType)>> {
+        self.rules().results(inputs)
+    }
+
+    fn vjp_all(&self, r: &mut Reverse<'_>, node: NodeId, cotangents: &[Option<NodeId>]) -> Result<Cotangents> {
+        self.rules().vjp_all(r, node, cotangents)
+    }
+
+    fn jvp_all(&self, t: &mut Tape, node: NodeId, tangents: &[Option<NodeId>]) -> Result<Vec<Option<NodeId>>> {
+        self.rules().jvp_all(t, node, tangents)
+    }
+
+    fn batch_all(&self, t: &mut Tape, node: NodeId, b: &Batch) -> Result<Vec<(NodeId, bool)>> {
+        self.rules().batch_all(t, node, b)
+    }
+}
+
+/// Which of some inputs, outputs or slots.
+pub(crate) type Mask = Vec<bool>;
+/// The shape and dtype of a value.
+pub(crate) type Meta = (Shape, DType);
+
+pub(crate) fn present<T>(list: &[Option<T>]) -> Mask {
+    list.iter().map(Option::is_some).collect()
+}
+
+/// The items where the mask holds.
+pub(crate) fn chosen<T: Clone>(list: &[T], mask: &[bool]) -> Vec<T> {
+    list.iter().zip(mask).filter(|x| *x.1).map(|x| x.0.clone()).collect()
+}
+
+/// `items`, one for each place where the mask holds, at their places.
+pub(crate) fn scattered<T: Copy>(items: &[T], mask: &[bool]) -> Vec<Option<T>> {
+    let mut items = items.iter().copied();
+    mask.iter().map(|&m| if m { items.next() } else { None }).collect()
+}
+
+/// Words for the key of a derived body.
+pub(crate) fn key(tag: u64, masks: &[&[bool]]) -> Vec<u64> {
+    let mut words = vec![tag];
+    for m in masks {
+        words.push(m.len() as u64);
+        for part in m.chunks(64) {
+            words.push(part.iter().enumerate().fold(0, |w, (i, &b)| w | u64::from(b) << i));
+        }
+    }
+    words
+}
+
+/// The shape with an axis of length `n` in front.
+pub(crate) fn stacked((shape, dtype): &Meta, n: usize) -> Meta {
+    let mut s = shape.clone();
+    s.insert(0, n);
+    (s, *dtype)
+}
+
+pub(crate) fn add(t: &mut Tape, a: Option<NodeId>, b: Option<NodeId>) -> Result<Option<NodeId>> {
+    match (a, b) {
+        (Some(a), Some(b)) => t.add(a, b).map(Some),
+        (a, b) => Ok(a.or(b)),
+    }
+}
+
+pub(crate) fn zero(t: &mut Tape, (shape, dtype): &Meta) -> Result<NodeId> {
+    t.literal(0.0, shape, *dtype)
+}
+
+/// The condition, one bool a lane (or one for all), spread over `like`, whose first axis are the lanes.
+pub(crate) fn spread(t: &mut Tape, c: NodeId, like: NodeId) -> Result<NodeId> {
+    let to = t.shape(like).clone();
+    let mut wide = t.shape(c).clone();
+    wide.resize(to.len(), 1);
+    let c = t.reshape(c, &wide)?;
+    t.broadcast_to(c, &to)
+}
+
+/// `x` with the batch in front, if it is not there yet.
+pub(crate) fn full(t: &mut Tape, x: NodeId, batched: bool, size: usize) -> Result<NodeId> {
+    if batched {
+        return Ok(x);
+    }
+    let mut shape = t.shape(x).clone();
+    shape.insert(0, size);
+    t.broadcast_to(x, &shape)
+}
+
+pub(crate) fn check(what: &str, want: &[Meta], got: &[Meta]) -> Result<()> {
+    if want == got {
+        return Ok(());
+    }
+    Err(Error::Internal(format!("{what}: {got:?} where {want:?} is expected")))
+}
