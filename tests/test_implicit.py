@@ -6,13 +6,18 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from mlgrad import grad, hessian, jacfwd, jacobian, jacrev, jit, jvp
+import mlgrad
+from mlgrad import grad, hessian, jacfwd, jacobian, jacrev, jit, jvp, vmap
 from mlgrad.implicit import (
     ConvergenceError,
+    Linear,
     argmin,
+    custom_fixed_point,
     custom_root,
     fixed_point,
+    implicit_derivative,
     implicit_function,
+    linear_solve,
     root,
 )
 from mlgrad.testing import check_grads
@@ -62,6 +67,7 @@ def from_outside(a):
     return root(lambda y: y**3 - a, 1.0)
 
 
+BLACK_BOXES = [by_scipy, by_brentq, by_a_loop]
 CUBE_ROOTS = [by_newton, by_scipy, by_brentq, by_a_loop, by_fixed_point, by_argmin, from_outside]
 
 
@@ -77,11 +83,58 @@ class TestEveryTransform:
         close(jacrev(jacfwd(f))(8.0), -1 / 144)
         close(grad(grad(grad(f)))(8.0), 10 / 27 / 256)
 
+    def test_jit(self, f):
+        if f in BLACK_BOXES:
+            return
+        g = jit(f)
+        close([g(8.0), g(27.0)], [2.0, 3.0])
+        g = jit(grad(f))
+        close([g(8.0), g(27.0)], [1 / 12, 1 / 27])
+        close(jit(grad(grad(f)))(27.0), -2 / 9 / 243)
+        close(grad(jit(f))(8.0), 1 / 12)
+
+    def test_vmap(self, f):
+        if f in BLACK_BOXES:
+            return
+        a = np.array([1.0, 8.0, 27.0])
+        close(vmap(f)(a), [1.0, 2.0, 3.0])
+        close(vmap(grad(f))(a), 1 / 3 / np.array([1.0, 4.0, 9.0]))
+        close(jit(vmap(grad(grad(f))))(a), -2 / 9 / np.array([1.0, 32.0, 243.0]))
+        close(grad(lambda a: np.sum(vmap(f)(a)))(a), 1 / 3 / np.array([1.0, 4.0, 9.0]))
+
 
 class TestImplicitFunction:
     @staticmethod
     def circle(x, y):
         return x**2 + y**2 - 25
+
+    def test_both_branches(self):
+        upper = implicit_function(self.circle, 1.0)
+        lower = implicit_function(self.circle, 1.0, lambda f, y0: scipy.optimize.brentq(f, -10, 0, xtol=1e-14))
+        close(upper(3.0), 4.0)
+        close(lower(3.0), -4.0)
+        close(grad(upper)(3.0), -0.75)
+        close(grad(lower)(3.0), 0.75)
+        close(grad(grad(upper))(3.0), -25 / 64)
+        close(grad(grad(lower))(3.0), 25 / 64)
+
+    @pytest.mark.parametrize(
+        "solver",
+        [None, scipy.optimize.root, lambda f, y0: scipy.optimize.fsolve(f, y0, xtol=1e-13), mlgrad.optimize.root],
+    )
+    def test_system_to_order_two(self, solver):
+        def F(x, y):
+            return np.stack([y[0] ** 2 + y[1] - x[0], y[1] ** 3 + y[0] * x[1] - 2])
+
+        y = implicit_function(F, np.array([1.2, 0.9]), solver)
+        x = np.array([2.0, 1.0])
+        close(y(x), [1, 1])
+        first = implicit_derivative(F)(x, np.ones(2))
+        second = implicit_derivative(F, order=2)(x, np.ones(2))
+        for jac in (jacfwd, jacrev):
+            close(jac(y)(x), first, 1e-7)
+            close(jacfwd(jac(y))(x), second, 1e-7)
+            close(jacrev(jac(y))(x), second, 1e-7)
 
     def test_several_arguments_and_trees(self):
         def F(a, options, y):
@@ -129,6 +182,11 @@ class TestRoot:
             g(-1.0)
         close(g(9.0), 3.0)
 
+    def test_failure_of_one_example_is_nan(self):
+        out = vmap(lambda a: root(lambda y, a: y**2 - a, 1.0, a))(np.array([4.0, -1.0, 9.0]))
+        close(out[[0, 2]], [2.0, 3.0])
+        assert np.isnan(out[1])
+
     def test_failure_of_a_black_box(self):
         with pytest.raises(ConvergenceError, match="the solver failed"):
             root(lambda y: y**2 + 1, 0.3, solver=scipy.optimize.root)
@@ -149,6 +207,28 @@ class TestRoot:
         y = root(cubic, np.float32(1), np.float32(8))
         assert y.dtype == np.float32
         close(y, 2, 1e-6)
+
+    def test_many_unknowns_by_products(self):
+        # a tridiagonal system of 500: y + 0.1 y³ - neighbours/4 = b
+        n = 500
+        b = np.random.default_rng(0).normal(size=n)
+
+        def F(y, b):
+            left = np.concatenate([np.zeros(1), y[:-1]])
+            right = np.concatenate([y[1:], np.zeros(1)])
+            return y + 0.1 * y**3 - 0.25 * (left + right) - b
+
+        loss = lambda b: np.sum(root(F, np.zeros(n), b) ** 2)
+        y = root(F, np.zeros(n), b)
+        assert np.max(np.abs(F(y, b))) < 1e-9
+        j = np.eye(n) + np.diag(0.3 * y**2) - 0.25 * (np.eye(n, k=1) + np.eye(n, k=-1))
+        want = np.linalg.solve(j.T, 2 * y)
+        close(grad(loss)(b), want, 1e-8)
+        close(jit(grad(loss))(b), want, 1e-8)
+        d = np.random.default_rng(1).normal(size=n)
+        curvature = jvp(grad(loss), (b,), (d,))[1]
+        step = 1e-5
+        close(curvature, (grad(loss)(b + step * d) - grad(loss)(b - step * d)) / (2 * step), 1e-6)
 
     def test_not_differentiated(self):
         # the solver works on plain NumPy values
@@ -187,6 +267,15 @@ class TestFromOutside:
 
         close(hessian(f, (0, 1))(0.7, 1.3), hessian(g, (0, 1))(0.7, 1.3))
 
+    def test_the_other_solvers(self):
+        x = np.random.default_rng(0).normal(size=(3, 3)) + 4 * np.eye(3)
+        b = np.ones(3)
+        close(
+            grad(lambda k: np.sum(linear_solve(lambda v: x @ v + k * v, b, method="gmres")))(0.3),
+            -np.sum(np.linalg.inv(x + 0.3 * np.eye(3)) @ np.linalg.solve(x + 0.3 * np.eye(3), b)),
+        )
+        close(grad(lambda s: fixed_point(lambda y: np.cos(s * y), 0.5))(0.8), grad(cosine)(0.8))
+
 
 def cosine(x):
     return fixed_point(lambda y, x: np.cos(x * y), 0.5, x)
@@ -199,6 +288,35 @@ class TestFixedPoint:
         close(y, math.cos(x * y))
         close(grad(cosine)(x), -y * s / (1 + x * s))
         check_grads(cosine, (x,), order=2)
+
+    def test_decorator(self):
+        @custom_fixed_point(lambda y, x: np.cos(x * y))
+        def solve(y, x):
+            for _ in range(300):
+                y = math.cos(x * y)
+            return y
+
+        close(grad(solve, 1)(0.5, 0.8), grad(cosine)(0.8))
+        close(grad(grad(solve, 1), 1)(0.5, 0.8), grad(grad(cosine))(0.8))
+
+    def test_contraction_on_a_vector_without_a_jacobian(self, monkeypatch):
+        n = 1000
+        rng = np.random.default_rng(0)
+        m = rng.normal(size=(n, n)) / np.sqrt(n) * 0.8
+        x = rng.normal(size=n)
+
+        def T(y, x):
+            return 0.5 * np.tanh(m @ y + x)
+
+        eye = np.eye
+        monkeypatch.setattr(np, "eye", lambda k, *a, **o: pytest.fail("a Jacobian") if k >= n else eye(k, *a, **o))
+        loss = lambda x: np.sum(fixed_point(T, np.zeros(n), x) ** 2)
+        got = grad(loss)(x)
+        monkeypatch.undo()
+        y = fixed_point(T, np.zeros(n), x)
+        close(T(y, x), y)
+        d = 0.5 * (1 - np.tanh(m @ y + x) ** 2)
+        close(got, d * np.linalg.solve(np.eye(n) - (d[:, None] * m).T, 2 * y), 1e-8)
 
     def test_no_contraction(self):
         with pytest.raises(ConvergenceError, match="contraction"):
@@ -216,6 +334,44 @@ class TestArgmin:
 
     def ridge(self, w, strength):
         return np.sum((self.X @ w - self.Y) ** 2) + strength * np.sum(w**2)
+
+    @pytest.mark.parametrize("method", ["dense", "cg", "gmres"])
+    @pytest.mark.parametrize("solver", [None, mlgrad.optimize.minimize])
+    def test_ridge_regression(self, method, solver):
+        def w(s):
+            return argmin(self.ridge, np.zeros(4), s, linear=Linear(method), solver=solver)
+
+        s = 0.7
+        inverse = np.linalg.inv(self.X.T @ self.X + s * np.eye(4))
+        want = inverse @ self.X.T @ self.Y
+        tolerance = 1e-9 if solver is None else 1e-5
+        close(w(s), want, tolerance)
+        close(jacobian(w)(s), -inverse @ want, tolerance)
+        close(jacrev(w)(s), -inverse @ want, tolerance)
+        close(jacfwd(jacrev(w))(s), 2 * inverse @ inverse @ want, tolerance)
+
+    def test_hypergradient(self):
+        def validation(s):
+            return np.mean((self.V @ argmin(self.ridge, np.zeros(4), s) - self.Z) ** 2)
+
+        s = 0.7
+        a = self.X.T @ self.X + s * np.eye(4)
+        w = np.linalg.solve(a, self.X.T @ self.Y)
+        want = 2 / 20 * (self.V.T @ (self.V @ w - self.Z)) @ -np.linalg.solve(a, w)
+        close(grad(validation)(s), want)
+        close(jit(grad(validation))(s), want)
+        strengths = np.array([0.1, 0.7, 3.0])
+        close(vmap(grad(validation))(strengths)[1], want)
+        close(vmap(grad(validation))(strengths), [grad(validation)(t) for t in strengths])
+        check_grads(validation, (s,), order=2)
+
+    def test_bilevel_descent(self):
+        def validation(log_strength):
+            return np.mean((self.V @ argmin(self.ridge, np.zeros(4), np.exp(log_strength)) - self.Z) ** 2)
+
+        found = mlgrad.optimize.minimize(validation, 0.0, tol=1e-9)
+        grid = np.linspace(-5, 10, 400)
+        assert found.fun <= np.min(vmap(validation)(grid)) + 1e-9
 
     def test_implicit_sgd_step(self):
         # w₊ = argmin ½ (x·w - y)² + |w - w₀|²/(2 η), whose closed form is known
@@ -261,6 +417,14 @@ class TestArgmin:
         want = np.linalg.solve(np.eye(4) + hessian(train)(w) / strength, 2 * (w - b))
         close(grad(lambda w0: np.sum((adapted(w0) - b) ** 2))(w0), want)
 
+    @pytest.mark.parametrize("linear", [Linear("dense"), Linear("cg")])
+    def test_a_curved_valley(self, linear):
+        def valley(y, a):
+            return np.sum(100 * (y[1:] - y[:-1] ** 2) ** 2 + (a - y[:-1]) ** 2)
+
+        close(argmin(valley, np.array([-0.5, 0.3]), 1.5, linear=linear), [1.5, 2.25])
+        close(jacobian(lambda a: argmin(valley, np.array([-0.5, 0.3]), a, linear=linear))(1.5), [1.0, 3.0], 1e-7)
+
     def test_no_minimum(self):
         with pytest.raises(ConvergenceError, match="did not find a minimum"):
             argmin(lambda y: np.sum(y), np.zeros(2))
@@ -270,3 +434,76 @@ class TestArgmin:
         assert report.residual < 1e-12
         assert report.error < 1e-12
         close(report.condition, np.linalg.cond(self.X.T @ self.X + 0.7 * np.eye(4), 1))
+
+
+class TestLinearSolve:
+    rng = np.random.default_rng(0)
+    A, B = rng.normal(size=(40, 40)) + 8 * np.eye(40), rng.normal(size=40)
+    S = A @ A.T
+
+    @pytest.mark.parametrize("method", ["dense", "gmres"])
+    def test_general(self, method):
+        close(linear_solve(self.A, self.B, method=method), np.linalg.solve(self.A, self.B))
+        close(linear_solve(lambda v: self.A @ v, self.B, method=method), np.linalg.solve(self.A, self.B))
+
+        def loss(a, b):
+            return np.sum(linear_solve(lambda v, a: a @ v, b, a, method=method) ** 2)
+
+        x = np.linalg.solve(self.A, self.B)
+        w = np.linalg.solve(self.A.T, 2 * x)
+        by_a, by_b = grad(loss, (0, 1))(self.A, self.B)
+        close(by_b, w)
+        close(by_a, -np.outer(w, x))
+        close(jit(grad(loss))(self.A, self.B), -np.outer(w, x))
+        close(jacfwd(lambda b: linear_solve(self.A, b, method=method))(self.B), np.linalg.inv(self.A))
+
+    @pytest.mark.parametrize("method", ["dense", "cg", "gmres"])
+    def test_symmetric_to_order_two(self, method):
+        def f(k, b):
+            return np.sum(linear_solve(lambda v, k: self.S @ v + k * v, b, k, symmetric=True, method=method))
+
+        def plain(k, b):
+            return np.sum(np.linalg.solve(self.S + k * np.eye(40), b))
+
+        close(f(2.0, self.B), plain(2.0, self.B))
+        close(grad(f)(2.0, self.B), grad(plain)(2.0, self.B), 1e-8)
+        close(grad(grad(f))(2.0, self.B), grad(grad(plain))(2.0, self.B), 1e-8)
+        close(jacfwd(grad(f, 1))(2.0, self.B), jacfwd(grad(plain, 1))(2.0, self.B), 1e-8)
+        ks = np.array([1.0, 2.0, 4.0])
+        close(vmap(f, (0, None))(ks, self.B), [plain(k, self.B) for k in ks])
+        close(vmap(grad(f), (0, None))(ks, self.B), [grad(plain)(k, self.B) for k in ks], 1e-8)
+
+    def test_restarts(self):
+        x = linear_solve(lambda v: self.A @ v, self.B, method="gmres", restart=4, tol=1e-12)
+        close(x, np.linalg.solve(self.A, self.B))
+
+    def test_trees(self):
+        b = {"a": np.array([1.0, 2.0]), "b": 3.0}
+        x = linear_solve(lambda v: {"a": 2 * v["a"] + v["b"], "b": 4 * v["b"] + np.sum(v["a"])}, b, method="gmres")
+        close(2 * x["a"] + x["b"], b["a"])
+        close(4 * x["b"] + np.sum(x["a"]), 3.0)
+
+    def test_zero_right_side(self):
+        for method in ("cg", "gmres", "dense"):
+            close(linear_solve(lambda v: self.S @ v, np.zeros(40), method=method, symmetric=True), np.zeros(40))
+
+    def test_failures_give_the_residual(self):
+        with pytest.raises(ConvergenceError, match="cg reached a relative residual of") as caught:
+            linear_solve(lambda v: self.S @ v, self.B, method="cg", maxiter=2)
+        assert 1e-3 < caught.value.residual < 10
+        with pytest.raises(ConvergenceError, match="gmres reached"):
+            linear_solve(lambda v: self.A @ v, self.B, method="gmres", maxiter=2, restart=2)
+        with pytest.raises(ConvergenceError, match="not positive definite"):
+            linear_solve(lambda v: -v, self.B, method="cg")
+        with pytest.raises(ConvergenceError):
+            linear_solve(lambda v: np.concatenate([v[:1] * 0, v[1:]]), self.B, method="gmres")
+        with pytest.raises(np.linalg.LinAlgError):
+            linear_solve(np.zeros((2, 2)), np.ones(2))
+
+    def test_arguments(self):
+        with pytest.raises(ValueError, match="method must be one of"):
+            linear_solve(self.A, self.B, method="lu")
+        with pytest.raises(ValueError, match="A must be 3 by 3"):
+            linear_solve(np.eye(2), np.ones(3))
+        with pytest.raises(ValueError, match="must be square"):
+            linear_solve(lambda v: v[:2], np.ones(3))

@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from mlgrad import grad, jacobian, jit
+import mlgrad
+from mlgrad import grad, jacfwd, jacobian, jacrev, jit, vmap
 from mlgrad.implicit import ConvergenceError, kkt
 from mlgrad.testing import check_grads
 
@@ -30,6 +31,16 @@ class TestLagrange:
         close(found.y, [1.5, 1.5])
         close(found.equality, [-3.0])
         assert found.inequality.shape == found.active.shape == (0,)
+
+    def test_sensitivities(self):
+        close(jacobian(lambda c: self.nearest(c).y)(3.0), [0.5, 0.5])
+        close(jacobian(lambda c: self.nearest(c).equality)(3.0), [-1.0])
+        optimum = lambda c: square(self.nearest(c).y, c)
+        for c in (0.5, 3.0):
+            close(grad(optimum)(c), c)
+            close(jit(grad(optimum))(c), c)
+            close(grad(grad(optimum))(c), 1.0)
+        close(vmap(grad(optimum))(np.array([0.5, 3.0])), [0.5, 3.0])
 
     def test_nonlinear_constraint(self):
         # the rectangle with the largest area in an ellipse x²/a² + y²/b² = 1 has corners a/√2, b/√2
@@ -70,10 +81,22 @@ class TestInequalities:
         assert found.active.tolist() == [True, False, False, False, False, True]
         assert not np.any(found.weakly_active)
 
+    @pytest.mark.parametrize("jac", [jacfwd, jacrev])
+    def test_sensitivities(self, jac):
+        close(jac(lambda c: projected(c).y)(C), np.diag([0.0, 1, 0]))
+        want = np.zeros((6, 3))
+        want[0, 0], want[5, 2] = 1, -1
+        close(jac(lambda c: projected(c).inequality)(C), want)
+        close(jit(jac(lambda c: projected(c).y))(C), np.diag([0.0, 1, 0]))
+
     def test_jit_follows_the_active_set(self):
         f = jit(grad(lambda c: np.sum(projected(c).y ** 2)))
         close(f(C), [0, 0.6, 0])
         close(f(np.array([0.5, 4.0, -1.0])), [1.0, 0, -2.0])
+
+    def test_vmap(self):
+        batch = np.stack([C, -C, 0.1 * C])
+        close(vmap(lambda c: projected(c).y)(batch), np.clip(batch, -2, 1))
 
     def test_weakly_active(self):
         with pytest.warns(UserWarning, match=r"\[1\] are weakly active"):
@@ -107,6 +130,20 @@ class TestInequalities:
         # the envelope theorem: the derivatives of the optimal value are the multipliers
         close(grad(value, (0, 1))(40.0, 25.0), (-found.equality[0], found.inequality[0]), 1e-6)
         check_grads(value, (40.0, 25.0), order=2, atol=1e-4, rtol=1e-4)
+
+    @pytest.mark.parametrize("jit_it", [False])
+    def test_black_box(self, jit_it):
+        def slsqp(f, y0, equality, inequality):
+            assert equality is None
+            return mlgrad.optimize.minimize(
+                f, y0, method="SLSQP", tol=1e-14, constraints={"type": "ineq", "fun": lambda y: -inequality(y)["above"]}
+            )
+
+        wrap = jit if jit_it else lambda f: f
+        c = np.array([2.0, 0.3, -1.0])
+        close(wrap(lambda c: projected(c, solver=slsqp).y)(c), [1, 0.3, -1])
+        close(wrap(lambda c: projected(c, solver=slsqp).inequality)(c), [1, 0, 0, 0, 0, 0])
+        close(wrap(jacobian(lambda c: projected(c, solver=slsqp).y))(c), np.diag([0.0, 1, 1]))
 
     def test_values_from_outside(self):
         def optimum(limit):

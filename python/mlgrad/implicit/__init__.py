@@ -4,6 +4,8 @@
 - `implicit_function`, `root`, `fixed_point`, `argmin`: solutions as differentiable functions, found by Newton's method
   or by any solver, which is never differentiated. `custom_root` and `custom_fixed_point` decorate solvers.
 - `kkt`: constrained minima with their multipliers.
+- `linear_solve`: linear systems, by factorisation or by products.
+- `odeint`: ordinary differential equations.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from mlgrad.implicit.errors import ConvergenceError
 from mlgrad.implicit.fixed_point import custom_fixed_point, fixed_point
 from mlgrad.implicit.function import implicit_function
 from mlgrad.implicit.kkt import KKT, kkt
-from mlgrad.implicit.linear_solve import Linear
+from mlgrad.implicit.linear_solve import Linear, linear_solve
+from mlgrad.implicit.odeint import odeint
 from mlgrad.implicit.report import Report
 from mlgrad.implicit.root import custom_root, root
 
@@ -30,5 +33,7 @@ __all__ = [
     "implicit_derivative",
     "implicit_function",
     "kkt",
+    "linear_solve",
+    "odeint",
     "root",
 ]

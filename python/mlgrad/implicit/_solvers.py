@@ -124,32 +124,36 @@ def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
     floor = float(np.finfo(v.dtype).eps)
 
     def going(carry: Any) -> Any:
-        _, _, _, count, state = carry
+        _, _, _, _, count, state = carry
         return (state == 0) & (count < steps.maxiter)
 
     def step(carry: Any) -> Any:
-        v, value, damping, count, _ = carry
-        g, h = slope(v), jacfwd(slope)(v)
+        v, value, g, damping, count, _ = carry
+        h = jacfwd(slope)(v)
         scale = largest(h) + floor
         d = -np.linalg.solve(h + (damping + floor) * scale * unit, g)
         descent = np.sum(g * d)
-        new = f(v + d)
+        new, after = f(v + d), slope(v + d)
         slack = 8 * floor * np.abs(value)
         good = (descent <= 0) & (new <= value + 1e-4 * descent + slack)
-        last = good & steps.small(d, v) & (damping <= 1e-3)
+        # the next step would be shorter than this one by about as much as the gradient is; 20 for the condition number
+        before = largest(g)
+        rest = d * np.minimum(20 * largest(after) / np.where(before > 0, before, 1.0), 1.0)
+        last = good & steps.small(rest, v) & (damping <= 1e-3)
         calmer = np.where(damping < 1e-6, 0.0, 0.1 * damping)
         rougher = np.maximum(8 * damping, 1e-4)
         state = np.where(last, 1, np.where(damping > 1e14, 2, 0))
         return (
             np.where(good, v + d, v),
             np.where(good, new, value),
+            np.where(good, after, g),
             np.where(good, calmer, rougher).astype(v.dtype),
             count + 1,
             state,
         )
 
     value = f(v)
-    v, _, _, _, state = while_loop(going, step, (v, value, value * 0.0, 0, 0))
+    v, _, _, _, _, state = while_loop(going, step, (v, value, slope(v), value * 0.0, 0, 0))
     return v, state
 
 

@@ -1,0 +1,214 @@
+"""Solutions of ordinary differential equations, differentiable with respect to all that they depend on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mlgrad import _core
+from mlgrad._transforms import Function
+from mlgrad._vectors import as_float_leaves, dtype_of, known, ravel, shape_of
+from mlgrad.implicit._loops import scan, while_loop
+from mlgrad.implicit.errors import require, stopped
+
+# Dormand and Prince (1980), the method of order 5 with an error estimate of order 4
+NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0)
+STAGES = (
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+)
+WEIGHTS = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84)
+ERROR = (-71 / 57600, 0.0, 71 / 16695, -71 / 1920, 17253 / 339200, -22 / 525, 1 / 40)
+# between the ends of a step: Shampine, "Some practical Runge-Kutta formulas" (1986); powers 2, 3, 4 of the fraction,
+# for all slopes but the second
+BETWEEN = (
+    (-8048581381 / 2820520608, 8663915743 / 2820520608, -12715105075 / 11282082432),
+    (131558114200 / 32700410799, -68118460800 / 10900136933, 87487479700 / 32700410799),
+    (-1754552775 / 470086768, 14199869525 / 1410260304, -10690763975 / 1880347072),
+    (127303824393 / 49829197408, -318862633887 / 49829197408, 701980252875 / 199316789632),
+    (-282668133 / 205662961, 2019193451 / 616988883, -1453857185 / 822651844),
+    (40617522 / 29380423, -110615467 / 29380423, 69997945 / 29380423),
+)
+
+
+def odeint(
+    f: Function,
+    y0: Any,
+    t: Any,
+    *args: Any,
+    rtol: float | None = None,
+    atol: float | None = None,
+    hmax: float = np.inf,
+    mxstep: int = 100_000,
+) -> Any:
+    """Solve dy/dt = f(y, t, *args) with y(t[0]) = y0, at all times `t`.
+
+    The method is that of Dormand and Prince, of order 5 with adaptive steps. Derivatives with respect to `y0`, `t` and
+    `args` are those of the steps that were accepted, their sizes held constant: they are derivatives of what was
+    computed, as accurate as the solution, and can be differentiated again.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(y, t, *args)``, of the structure of y. It is recorded once: it may not branch on values. What it takes from
+        outside counts as arguments.
+    y0 : array, float, or tree of them
+        The state at ``t[0]``.
+    t : array
+        Times, shape ``(m,)``, increasing or decreasing.
+    *args
+        Further arguments of `f`: arrays, numbers, trees.
+    rtol, atol : float, optional
+        The error of a step is kept below ``atol + rtol * abs(y)`` in the root mean square; 1.4e-8 each by default (1e-5
+        in float32).
+    hmax : float
+        The largest step.
+    mxstep : int
+        The most steps between two times of `t`.
+
+    Returns
+    -------
+    y
+        Of the structure of `y0`, with a first axis for the times.
+
+    Raises
+    ------
+    ConvergenceError
+        If the steps become too small or too many, or f gives nan. Inside vmap and loop bodies the result is nan.
+    ValueError
+        If `t` has no times, or is not monotonic, or `f` gives another structure than that of y.
+
+    Examples
+    --------
+    >>> import mlgrad, numpy as np
+    >>> from mlgrad.implicit import odeint
+    >>> t = np.linspace(0.0, 1.0, 3)
+    >>> decay = lambda rate: odeint(lambda y, t, rate: -rate * y, 2.0, t, rate)
+    >>> bool(np.allclose(decay(1.5), 2 * np.exp(-1.5 * t), rtol=1e-7))
+    True
+    >>> bool(np.allclose(mlgrad.jacobian(decay)(1.5), -2 * t * np.exp(-1.5 * t), rtol=1e-6))
+    True
+    """
+    y0 = as_float_leaves("odeint", "y0", y0)
+    t = as_float_leaves("odeint", "t", t)
+    if len(shape_of(t)) != 1 or shape_of(t)[0] == 0:
+        raise ValueError(f"odeint: t must be a vector of times, got shape {shape_of(t)}")
+    times = known(t)
+    if times is not None and not (np.all(np.diff(times) >= 0) or np.all(np.diff(times) <= 0)):
+        raise ValueError("odeint: the times in t must increase or decrease")
+    single = all(dtype_of(leaf) == np.float32 for leaf in _core.tree_flatten(y0)[0])
+    default = 1e-5 if single else 1.4e-8
+    tolerances = (default if rtol is None else rtol, default if atol is None else atol)
+    return _core.traced(lambda: _solve(f, y0, t, args, tolerances, hmax, mxstep))
+
+
+def _solve(
+    f: Function, y0: Any, t: Any, args: tuple[Any, ...], tolerances: tuple[float, float], hmax: float, mxstep: int
+) -> Any:
+    y, unravel = ravel(_core.lift(y0))
+    t = _core.lift(t)
+    structure = _core.tree_flatten(y0)[1]
+
+    def slope(y: Any, t: Any) -> Any:
+        tree = f(unravel(y), t, *args)
+        if _core.tree_flatten(tree)[1] != structure:
+            raise ValueError("odeint: f must give the structure of y")
+        out = ravel(tree)[0]
+        if shape_of(out) != shape_of(y):
+            raise ValueError(f"odeint: f gives {shape_of(out)[0]} numbers for the {shape_of(y)[0]} of y")
+        return out.astype(y.dtype) if out.dtype != y.dtype else out
+
+    # y and t in one dtype, so that what the loops carry keeps it
+    t = t.astype(y.dtype) if dtype_of(t) != dtype_of(y) else t
+    first = slope(y, t[0])
+    forward = np.where(t[-1] >= t[0], 1.0, -1.0).astype(y.dtype)
+    h = np.minimum(_first_step(slope, y, first, t[0], forward, tolerances), hmax).astype(y.dtype)
+    # y, f and t after the last step; the size of the next; start, size and slopes of the last; what went wrong
+    carry = (y, first, t[0], stopped(h), (y, t[0], h * 0.0 + 1.0, *(y * 0.0 for _ in range(6))), h < 0)
+
+    def to(carry: Any, target: Any) -> Any:
+        def going(inner: Any) -> Any:
+            (_, _, t, _, _, failed), steps = inner
+            return (forward * (target - t) > 0) & (steps < mxstep) & ~failed
+
+        def step(inner: Any) -> Any:
+            state, steps = inner
+            return _step(slope, state, forward, tolerances, hmax), steps + 1
+
+        (y, dy, t, h, last, failed), steps = while_loop(going, step, (carry, 0))
+        failed = failed | (steps >= mxstep)
+        return (y, dy, t, h, last, failed), _between(last, target)
+
+    if shape_of(t)[0] == 1:
+        return _core.tree_map(lambda leaf: leaf[None], unravel(y))
+    carry, found = scan(to, carry, t[1:])
+    factor = require(
+        ~carry[-1],
+        carry[2],
+        lambda at: (
+            f"odeint: the solution could not be continued beyond t = {at:.6g}: the steps became too small or too many "
+            f"(more than {mxstep}), or f gives nan; raise rtol or atol or mxstep, and see whether the equation is "
+            "stiff or its solution ends"
+        ),
+    )
+    states = np.concatenate([y[None], found * factor])
+    return _core.vmap(unravel)(states)
+
+
+def _first_step(slope: Function, y: Any, dy: Any, t: Any, forward: Any, tolerances: tuple[float, float]) -> Any:
+    """Hairer, Nørsett and Wanner, "Solving Ordinary Differential Equations I", II.4."""
+    y, dy, t, forward = stopped((y, dy, t, forward))
+    scale = tolerances[1] + tolerances[0] * np.abs(y)
+    size: Function = lambda v: np.sqrt(np.mean((v / scale) ** 2))
+    d0, d1 = size(y), size(dy)
+    usual = (d0 >= 1e-5) & (d1 >= 1e-5)
+    h0 = np.where(usual, 0.01 * d0 / np.where(usual, d1, 1.0), 1e-6)
+    d2 = size(stopped(slope(y + forward * h0 * dy, t + forward * h0)) - dy) / h0
+    steepest = np.maximum(d1, d2)
+    h1 = np.where(steepest <= 1e-15, np.maximum(1e-6, 1e-3 * h0), (0.01 / np.maximum(steepest, 1e-15)) ** 0.2)
+    return stopped(np.minimum(100 * h0, h1))
+
+
+def _combined(weights: tuple[float, ...], slopes: list[Any]) -> Any:
+    total: Any = None
+    for w, k in zip(weights, slopes, strict=False):
+        if w:
+            total = w * k if total is None else total + w * k
+    return total
+
+
+def _step(slope: Function, state: Any, forward: Any, tolerances: tuple[float, float], hmax: float) -> Any:
+    """Try one step; the state stays what it is, but for the size of the step, where the error is too large."""
+    y, dy, t, h, last, _ = state
+    signed = forward * h
+    slopes = [dy]
+    for weights, node in zip(STAGES, NODES, strict=True):
+        slopes.append(slope(y + signed * _combined(weights, slopes), t + node * signed))
+    y1, t1 = y + signed * _combined(WEIGHTS, slopes), t + signed
+    slopes.append(slope(y1, t1))
+    rtol, atol = tolerances
+    ratio = signed * _combined(ERROR, slopes) / (atol + rtol * np.maximum(np.abs(y), np.abs(y1)))
+    error = np.mean(stopped(ratio) ** 2)
+    good = error <= 1.0
+    # nan counts as a failure that calls for the shortest step
+    factor = np.where(error >= 0, 0.9 * np.maximum(error, 1e-12) ** -0.1, 0.2)
+    factor = np.clip(factor, 0.2, np.where(good, 10.0, 1.0))
+    new = stopped(np.minimum(h * factor, hmax)).astype(y.dtype)
+    failed = ~good & (new <= 4 * np.finfo(y.dtype).eps * np.abs(stopped(t)))
+    del slopes[1]  # which the solution between the ends does not need either
+    pairs = zip((y1, slopes[-1], t1, y, t, signed, *slopes), (y, dy, t, *last), strict=True)
+    chosen = [np.where(good, a, b) for a, b in pairs]
+    return chosen[0], chosen[1], chosen[2], new, tuple(chosen[3:]), failed | (new <= 0)
+
+
+def _between(last: Any, target: Any) -> Any:
+    """Return the solution at `target`, within the last step."""
+    y, t, h, *slopes = last
+    at = target - t
+    x = at / h
+    curve = [_combined(tuple(row[k] for row in BETWEEN), slopes) for k in range(3)]
+    return y + at * (slopes[0] + x * (curve[0] + x * (curve[1] + x * curve[2])))
