@@ -3,6 +3,9 @@
 #   make test    the same, and every test
 #   make lint    formatters, linters, type checkers
 #   make bench   mlgrad beside its peers (BENCH_ARGS=--quick for a short run)
+#   make isa     tests with each instruction set of this machine but the best, which make test has used
+#   make loom    the thread pool through every order of its threads
+#   make memcheck  the code that is unsafe under valgrind
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +21,7 @@ PY := $(shell find python tests examples -name '*.py' -o -name '*.pyi' -o -name 
 PAGES := $(wildcard *.md docs/*.md)
 CHECKED := python tests examples benches
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test lint bench isa loom memcheck format clean
 
 demo: $(STAMPS)/demo
 	$(BIN)/python examples/digits.py
@@ -28,6 +31,26 @@ test: $(STAMPS)/rust-tested $(STAMPS)/python-tested
 
 bench: $(STAMPS)/bench
 	$(BIN)/python benches/run.py $(BENCH_ARGS)
+
+isa: $(STAMPS)/test
+	for isa in $$($(BIN)/python -c 'from mlgrad import _core; print(*_core.available_isas()[:-1])'); do \
+		echo "MLGRAD_ISA=$$isa" && export MLGRAD_ISA=$$isa && \
+		cargo test --release --locked --quiet -p mlgrad-core --lib exec:: && \
+		$(BIN)/python -m pytest -q tests/test_operations.py -k test_value || exit 1; \
+	done
+
+loom:
+	cargo fmt --check --manifest-path rust/loom/Cargo.toml
+	cargo test --release --locked --manifest-path rust/loom/Cargo.toml --target-dir target/loom
+
+# valgrind has no AVX-512; what it would find in safe code is left out by name
+MEMCHECK := cargo test --release --locked -p mlgrad-core \
+	--config 'target."cfg(all())".runner = "valgrind --quiet --error-exitcode=9 --suppressions=$(abspath .ci/valgrind.supp)"'
+memcheck: export MLGRAD_ISA := avx2
+memcheck: export PROPTEST_CASES := 2
+memcheck:
+	$(MEMCHECK) --lib exec:: -- --test-threads=1 --skip pool --skip memory_limit
+	$(MEMCHECK) --test plan -- --test-threads=1 --skip two_million --skip any_number_of_threads
 
 lint: $(STAMPS)/lint
 	cargo fmt --all --check

@@ -230,6 +230,11 @@ class TestRoot:
         step = 1e-5
         close(curvature, (grad(loss)(b + step * d) - grad(loss)(b - step * d)) / (2 * step), 1e-6)
 
+    def test_python_branches_in_the_equation(self):
+        F = lambda y, a: y**3 - a if y > 0 else y - a
+        close(root(F, -3.0, 8.0), 2.0)
+        close(grad(lambda a: root(F, -3.0, a))(8.0), 1 / 12)
+
     def test_not_differentiated(self):
         # the solver works on plain NumPy values
         seen = []

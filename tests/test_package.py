@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+import zlib
 from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,13 @@ def python(*arguments):
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_the_wheel_is_at_most_six_megabytes():
+    files = [p for p in Path(mlgrad.__file__).parent.rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    assert any(p.name.startswith("_core.") for p in files)
+    # as a wheel is: deflated file by file
+    assert sum(len(zlib.compress(p.read_bytes())) for p in files) <= 6_000_000
 
 
 def test_importing_brings_numpy_and_little_else():

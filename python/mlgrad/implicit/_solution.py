@@ -11,6 +11,7 @@ from mlgrad._jacobian import jacfwd
 from mlgrad._transforms import Function, jvp, vjp
 from mlgrad._vectors import ravel, shape_of
 from mlgrad.implicit._closure import Closed, attached
+from mlgrad.implicit._solvers import transposed_jacobian
 from mlgrad.implicit.errors import stopped
 from mlgrad.implicit.linear_solve import Linear, solve_products
 from mlgrad.implicit.report import make_report
@@ -60,8 +61,8 @@ class Solution:
     def solve(self, v: Any, leaves: Any, b: Any, transposed: bool) -> Any:
         """Return F_y⁻¹ b at v, or the same with F_y transposed."""
         if self.how.chosen(self.n, self.symmetric) == "dense":
-            f_y = jacfwd(lambda u: self.F(u, *leaves))(v)
-            return np.linalg.solve(f_y.T if transposed else f_y, b)
+            f_y = transposed_jacobian(lambda u: self.F(u, *leaves), v)
+            return np.linalg.solve(f_y if transposed or self.symmetric else f_y.T, b)
 
         def product(p: Any, v: Any, *leaves: Any) -> Any:
             if transposed and not self.symmetric:

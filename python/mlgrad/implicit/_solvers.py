@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlgrad._jacobian import jacfwd
-from mlgrad._transforms import Function, grad, jvp
+from mlgrad._transforms import Function, grad, jvp, vmap
 from mlgrad.implicit import _krylov
 from mlgrad.implicit._loops import while_loop
 from mlgrad.implicit.errors import require
@@ -118,6 +118,11 @@ def descend(name: str, f: Function, v: Any, steps: Steps, how: Linear) -> Any:
     )
 
 
+def transposed_jacobian(F: Function, v: Any) -> Any:
+    """Return the transpose of the Jacobian of a function of vectors: its columns as rows."""
+    return vmap(lambda e: jvp(F, (v,), (e,))[1])(np.eye(v.shape[0], dtype=v.dtype))
+
+
 def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
     slope = grad(f)
     unit = np.eye(v.shape[0], dtype=v.dtype)
@@ -129,7 +134,7 @@ def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
 
     def step(carry: Any) -> Any:
         v, value, g, damping, count, _ = carry
-        h = jacfwd(slope)(v)
+        h = transposed_jacobian(slope, v)  # which is symmetric
         scale = largest(h) + floor
         d = -np.linalg.solve(h + (damping + floor) * scale * unit, g)
         descent = np.sum(g * d)

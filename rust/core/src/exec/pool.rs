@@ -1,22 +1,22 @@
 //! The thread pool: one job at a time, shared between the caller and a few helpers that spin for a while and then sleep.
 //!
-//! A job is a function and a number of tasks. Whoever takes part draws the next task from a counter. The caller publishes the
-//! job in `state`, works, closes the job and waits for the helpers that joined: a helper that is late or not there at all
-//! costs time and never progress. So nothing waits for a helper to wake, nested and concurrent jobs run inline, and in the
-//! child of a fork (where the helpers are gone) a job still completes; a changed process id is looked for only where a helper
-//! was missing, and then a new pool is made.
+//! Nothing waits for a helper to wake (`crew.rs` says how), nested and concurrent jobs run inline, and in the child of a fork
+//! (where the helpers are gone) a job still completes; a changed process id is looked for only where a helper was missing,
+//! and then a new crew is made.
 //!
 //! Which thread runs a task is chance; results must not depend on it.
 #![allow(unsafe_code)]
 
-use std::any::Any;
-use std::cell::{Cell, UnsafeCell};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+mod crew;
+mod sync;
+
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::Thread;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 use std::time::{Duration, Instant};
+
+use crew::{Crew, Ran};
+use sync::HELPER;
 
 /// How long a helper looks for the next job before it sleeps.
 const SPIN: Duration = Duration::from_micros(80);
@@ -69,7 +69,7 @@ fn cores() -> usize {
 /// task keeps those that have not begun from running, and goes on in the caller once nobody works any more.
 pub fn parallel(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
     let threads = num_threads().min(tasks);
-    if threads > 1 && Pool::current().run(tasks, threads, f) {
+    if threads > 1 && pooled(tasks, threads, f) {
         return;
     }
     for i in 0..tasks {
@@ -96,257 +96,48 @@ impl<T> Shared<T> {
     }
 }
 
-/// A job as the helpers see it.
-#[derive(Clone, Copy)]
-struct Job {
-    run: *const (dyn Fn(usize) + Sync),
-    tasks: usize,
-    /// Helpers with an index below this may join.
-    helpers: usize,
+static POOL: AtomicPtr<Crew> = AtomicPtr::new(null_mut());
+
+fn current() -> &'static Crew {
+    let crew = POOL.load(Acquire);
+    if crew.is_null() {
+        return replace(crew);
+    }
+    // SAFETY: crews are never freed.
+    unsafe { &*crew }
 }
 
-#[repr(align(128))]
-struct Line<T>(T);
-
-struct Pool {
-    process: u32,
-    /// Whether a job is being run; whoever sets it owns `job` and `helpers`.
-    busy: AtomicBool,
-    /// The number of the job (from bit 32 up), whether it can be joined ([`OPEN`]) and how many helpers are in it.
-    state: Line<AtomicU64>,
-    next: Line<AtomicUsize>,
-    job: UnsafeCell<Option<Job>>,
-    helpers: UnsafeCell<Vec<Arc<Helper>>>,
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
-}
-
-const OPEN: u64 = 1 << 31;
-const JOINED: u64 = OPEN - 1;
-
-// SAFETY: `job` is written by the owner of `busy` while `state` is closed and nobody is in it, and read by who joined while it
-// was open; `helpers` is the owner's alone.
-unsafe impl Sync for Pool {}
-// SAFETY: the function in a job is Sync, and outlives the job.
-unsafe impl Send for Pool {}
-
-/// A helper thread as the callers see it.
-struct Helper {
-    asleep: Line<AtomicBool>,
-    thread: OnceLock<Thread>,
-}
-
-static POOL: AtomicPtr<Pool> = AtomicPtr::new(null_mut());
-
-impl Pool {
-    fn current() -> &'static Pool {
-        let pool = POOL.load(Acquire);
-        if pool.is_null() {
-            return Pool::replace(pool);
-        }
-        // SAFETY: pools are never freed.
-        unsafe { &*pool }
-    }
-
-    /// A new pool in place of the old one, which is leaked: helpers may look at it for ever.
-    #[cold]
-    fn replace(old: *mut Pool) -> &'static Pool {
-        let new = Box::into_raw(Box::new(Pool {
-            process: std::process::id(),
-            busy: AtomicBool::new(false),
-            state: Line(AtomicU64::new(0)),
-            next: Line(AtomicUsize::new(0)),
-            job: UnsafeCell::new(None),
-            helpers: UnsafeCell::new(Vec::new()),
-            panic: Mutex::new(None),
-        }));
-        match POOL.compare_exchange(old, new, AcqRel, Acquire) {
-            // SAFETY: never freed from here on.
-            Ok(_) => unsafe { &*new },
-            Err(other) => {
-                // SAFETY: nobody has seen `new`; `other` is a pool, and those are never freed.
-                unsafe {
-                    drop(Box::from_raw(new));
-                    &*other
-                }
-            }
-        }
-    }
-
-    /// Whether we are in the child of a fork, without the helpers; later calls then get a new pool.
-    #[cold]
-    fn left_behind(&'static self) -> bool {
-        let left = self.process != std::process::id();
-        if left {
-            Pool::replace(std::ptr::from_ref(self).cast_mut());
-        }
-        left
-    }
-
-    /// Runs the job, or returns false: the pool is in use, by another thread or by a job that we are part of.
-    fn run(&'static self, tasks: usize, threads: usize, f: &(dyn Fn(usize) + Sync)) -> bool {
-        if self.busy.load(Relaxed) || self.busy.swap(true, Acquire) {
-            return self.left_behind() && Pool::current().run(tasks, threads, f);
-        }
-        // SAFETY: we own `busy`.
-        let helpers = unsafe { &mut *self.helpers.get() };
-        if helpers.len() < threads - 1 {
-            if self.left_behind() {
-                return Pool::current().run(tasks, threads, f);
-            }
-            self.hire(helpers, threads - 1);
-        }
-        // SAFETY: only the lifetime changes; the job is closed, and everybody out of it, before this function returns.
-        let run = unsafe {
-            std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync + 'static)>(f)
-        };
-        // SAFETY: we own `busy`, and the last job is closed and left by all.
-        unsafe { *self.job.get() = Some(Job { run, tasks, helpers: threads - 1 }) };
-        self.next.0.store(0, Relaxed);
-        let number = (self.state.0.load(Relaxed) >> 32).wrapping_add(1);
-        // sequentially consistent, as is reading `asleep`: either we see a helper asleep, or it sees the job
-        self.state.0.store(number << 32 | OPEN, SeqCst);
-        for helper in &helpers[..helpers.len().min(threads - 1)] {
-            if helper.asleep.0.load(SeqCst)
-                && helper.asleep.0.swap(false, AcqRel)
-                && let Some(thread) = helper.thread.get()
-            {
-                thread.unpark();
-            }
-        }
-        let mut joined = false;
-        let mine = catch_unwind(AssertUnwindSafe(|| self.work(f, tasks)));
-        if let Err(payload) = mine {
-            self.stop(payload, tasks);
-        }
-        let mut state = self.state.0.fetch_and(!OPEN, AcqRel) & !OPEN;
-        let mut turns = 0_u32;
-        while state & JOINED != 0 {
-            joined = true;
-            turns += 1;
-            if turns < 4000 {
-                std::hint::spin_loop()
-            } else {
-                std::thread::yield_now()
-            }
-            state = self.state.0.load(Acquire);
-        }
-        let payload = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.busy.store(false, Release);
-        if let Some(payload) = payload {
-            resume_unwind(payload);
-        }
-        if !joined {
-            self.left_behind();
-        }
-        true
-    }
-
-    fn work(&self, f: &(dyn Fn(usize) + Sync), tasks: usize) {
-        loop {
-            let i = self.next.0.fetch_add(1, Relaxed);
-            if i >= tasks {
-                return;
-            }
-            f(i);
-        }
-    }
-
-    /// Keeps the tasks that have not begun from running.
-    #[cold]
-    fn stop(&self, payload: Box<dyn Any + Send>, tasks: usize) {
-        self.next.0.fetch_max(tasks, Relaxed);
-        self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
-    }
-
-    #[cold]
-    fn hire(&'static self, helpers: &mut Vec<Arc<Helper>>, wanted: usize) {
-        while helpers.len() < wanted {
-            let index = helpers.len();
-            let helper = Arc::new(Helper { asleep: Line(AtomicBool::new(false)), thread: OnceLock::new() });
-            let own = Arc::clone(&helper);
-            let spawned =
-                std::thread::Builder::new().name(format!("mlgrad-{}", index + 1)).spawn(move || self.help(index, &own));
-            match spawned {
-                Ok(handle) => {
-                    helper.thread.get_or_init(|| handle.thread().clone());
-                    helpers.push(helper);
-                }
-                // fewer threads are slower, not wrong
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// The life of a helper.
-    fn help(&self, index: usize, me: &Helper) {
-        HELPER.set(true);
-        let mut seen = 0;
-        loop {
-            let state = self.wait(seen, me);
-            seen = state >> 32;
-            self.join(state, index);
-        }
-    }
-
-    /// Takes part in the job if it is still open.
-    fn join(&self, mut state: u64, index: usize) {
-        let number = state >> 32;
-        while state >> 32 == number && state & OPEN != 0 {
-            match self.state.0.compare_exchange_weak(state, state + 1, AcqRel, Acquire) {
-                Ok(_) => {
-                    // SAFETY: the job was open when we joined, so it is written and stays until we leave.
-                    if let Some(job) = unsafe { *self.job.get() }
-                        && index < job.helpers
-                    {
-                        // SAFETY: as above: the caller waits for us before the function goes away.
-                        let f = unsafe { &*job.run };
-                        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.work(f, job.tasks))) {
-                            self.stop(payload, job.tasks);
-                        }
-                    }
-                    self.state.0.fetch_sub(1, Release);
-                    return;
-                }
-                Err(other) => state = other,
-            }
-        }
-    }
-
-    /// The state once it shows a job other than the last one seen.
-    fn wait(&self, seen: u64, me: &Helper) -> u64 {
-        let fresh = |state: u64| state >> 32 != seen && state & OPEN != 0;
-        loop {
-            let limit = if num_threads() > cores() { SPIN_CROWDED } else { SPIN };
-            let start = Instant::now();
-            while start.elapsed() < limit {
-                for _ in 0..64 {
-                    let state = self.state.0.load(Acquire);
-                    if fresh(state) {
-                        return state;
-                    }
-                    std::hint::spin_loop();
-                }
-            }
-            me.asleep.0.store(true, SeqCst);
-            loop {
-                let state = self.state.0.load(SeqCst);
-                if fresh(state) {
-                    me.asleep.0.store(false, Release);
-                    return state;
-                }
-                if !me.asleep.0.load(Acquire) {
-                    // woken for a job that is over by now: more may follow
-                    break;
-                }
-                std::thread::park();
+/// A new crew in place of the old one, which is leaked: helpers may look at it for ever.
+#[cold]
+fn replace(old: *mut Crew) -> &'static Crew {
+    let new = Box::into_raw(Box::new(Crew::new(patience)));
+    match POOL.compare_exchange(old, new, AcqRel, Acquire) {
+        // SAFETY: never freed from here on.
+        Ok(_) => unsafe { &*new },
+        Err(other) => {
+            // SAFETY: nobody has seen `new`; `other` is a crew, and those are never freed.
+            unsafe {
+                drop(Box::from_raw(new));
+                &*other
             }
         }
     }
 }
 
-thread_local! {
-    /// Whether this thread is one of the pool's.
-    static HELPER: Cell<bool> = const { Cell::new(false) };
+/// Runs the job with helpers, or returns false: the crew is in use.
+fn pooled(tasks: usize, threads: usize, f: &(dyn Fn(usize) + Sync)) -> bool {
+    let crew = current();
+    let ran = crew.run(tasks, threads, f);
+    if ran == Ran::Together || !crew.left_behind() {
+        return ran != Ran::Not;
+    }
+    // in the child of a fork: this job, or else the next one, gets a new crew
+    let new = replace(std::ptr::from_ref(crew).cast_mut());
+    ran == Ran::Alone || new.run(tasks, threads, f) != Ran::Not
+}
+
+fn patience() -> Duration {
+    if num_threads() > cores() { SPIN_CROWDED } else { SPIN }
 }
 
 static INTERRUPT: AtomicPtr<()> = AtomicPtr::new(null_mut());
@@ -380,6 +171,9 @@ pub fn interrupted() -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::panic::catch_unwind;
+    use std::sync::{Mutex, PoisonError};
+
     use super::*;
 
     /// For tests that set the number of threads.
@@ -427,6 +221,37 @@ pub(crate) mod tests {
             }
         });
         assert_eq!(others.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn dismissed_helpers_end() {
+        static LEFT: AtomicUsize = AtomicUsize::new(0);
+        struct Guard;
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                LEFT.fetch_add(1, SeqCst);
+            }
+        }
+        thread_local!(static GUARD: Guard = const { Guard });
+        let crew: &'static Crew = Box::leak(Box::new(Crew::new(patience)));
+        let met = AtomicUsize::new(0);
+        let ran = crew.run(2, 2, &|_| {
+            if HELPER.get() {
+                GUARD.with(|_| ());
+            }
+            met.fetch_add(1, SeqCst);
+            while met.load(SeqCst) < 2 {
+                std::thread::yield_now();
+            }
+        });
+        assert_ne!(ran, Ran::Not);
+        assert_eq!(LEFT.load(SeqCst), 0);
+        crew.dismiss();
+        let start = Instant::now();
+        while LEFT.load(SeqCst) == 0 {
+            assert!(start.elapsed() < Duration::from_secs(30), "the helper is still there");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
@@ -520,7 +345,7 @@ pub(crate) mod tests {
                             done.fetch_add(1, Relaxed);
                         });
                     }
-                    let hired = Pool::current().process == std::process::id();
+                    let hired = !current().left_behind();
                     // SAFETY: leaves without running destructors of the parent's threads.
                     unsafe { _exit(if done.load(Relaxed) == 2000 && hired { 0 } else { 1 }) };
                 }

@@ -20,7 +20,23 @@ fn bits(t: &Tape, targets: &[NodeId], options: Options) -> Vec<Vec<u64>> {
 fn same_everywhere(t: &Tape, targets: &[NodeId]) {
     let expected = bits(t, targets, EVERY[0]);
     for options in &EVERY[1..] {
-        assert!(bits(t, targets, *options) == expected, "{options:?}\n{t}");
+        for (k, (out, expected)) in bits(t, targets, *options).iter().zip(&expected).enumerate() {
+            let other = out.iter().zip(expected).position(|(a, b)| a != b);
+            let found = other.map(|i| (i, f64::from_bits(out[i]), f64::from_bits(expected[i])));
+            assert!(found.is_none(), "{options:?}: result {k}, element, got, wanted: {found:?}\n{t}");
+        }
+    }
+}
+
+/// Loosely: squares of sums and their derivatives lose some digits, while a wrong window loses them all.
+fn close_to_plain(t: &Tape, targets: &[NodeId]) {
+    let expected = plain(t);
+    for &x in targets {
+        let wanted = &expected[x.index()];
+        let scale = 1.0 + wanted.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        for (got, wanted) in get(t, x).iter().zip(wanted) {
+            assert!((got - wanted).abs() <= 1e-6 * scale, "{x:?}: {got} for {wanted}\n{t}");
+        }
     }
 }
 
@@ -176,7 +192,7 @@ proptest! {
         same_everywhere(&s.t, &targets);
         // in float32 the plain evaluator takes another branch where two values are close
         if s.dtype == DType::F64 {
-            agree(&s.t, seed);
+            close_to_plain(&s.t, &targets);
         }
     }
 
