@@ -456,6 +456,9 @@ class TestErrors:
             mlgrad.grad(lambda w: make(w)(w * 2.0))(3.0)
         with pytest.raises(TypeError, match="takes from outside"):
             mlgrad.jvp(lambda w: make(w)(w * 2.0), (3.0,), (1.0,))
+        # the very Array that is the argument, from the closure
+        with pytest.raises(TypeError, match="takes from outside"):
+            mlgrad.grad(lambda w: make(w)(w))(3.0)
         # a constant, and what stop_gradient holds, may be captured
         assert mlgrad.grad(lambda x: make(3.0)(x))(2.0) == 3.0
         assert mlgrad.grad(lambda w: make(mlgrad.stop_gradient(w))(w * 2.0))(3.0) == 6.0
@@ -532,3 +535,33 @@ def test_linear_time_in_a_loop():
 
     assert np.isclose(mlgrad.grad(f)(0.3), mlgrad.grad(plain)(0.3), rtol=1e-10)
     assert len(calls) == 3000
+
+
+class TestControlFlow:
+    def test_the_value_in_a_body(self):
+        softplus = make_softplus()
+        f = lambda x: mlgrad.scan(lambda c, _: (softplus(c), None), x, None, length=3)[0]
+        want = np.logaddexp(0, np.logaddexp(0, np.logaddexp(0, 0.3)))
+        assert np.isclose(f(0.3), want, rtol=1e-14)
+        assert np.isclose(mlgrad.jit(lambda x: mlgrad.cond(x > 0, softplus, np.sin, x))(0.3), np.logaddexp(0, 0.3))
+
+    def test_control_flow_in_a_custom_function(self):
+        @mlgrad.custom_vjp
+        def power(x):
+            return mlgrad.scan(lambda c, _: (c * x, None), 1.0, None, length=3)[0]
+
+        def bwd(x, g):
+            return (mlgrad.cond(x > 0, lambda g: 3 * g * x**2, lambda g: g * 0.0, g),)
+
+        power.defvjp(lambda x: (power(x), x), bwd)
+        check_grads(power, (1.3,), order=2)
+        assert mlgrad.grad(power)(-1.0) == 0.0
+        # forward mode transposes the rule, whose branches do not read what they are linear in
+        assert np.isclose(mlgrad.jvp(power, (1.3,), (1.0,))[1], 3 * 1.3**2)
+        assert mlgrad.jvp(power, (-1.3,), (1.0,))[1] == 0.0
+
+    def test_the_derivative_of_a_rule_in_a_body_is_refused(self):
+        softplus = make_softplus()
+        f = lambda x: mlgrad.scan(lambda c, _: (softplus(c), None), x, None, length=3)[0]
+        with pytest.raises(TypeError, match="softplus has a derivative rule of its own and is called in a body"):
+            mlgrad.grad(f)(0.3)

@@ -67,7 +67,6 @@ def from_outside(a):
     return root(lambda y: y**3 - a, 1.0)
 
 
-BLACK_BOXES = [by_scipy, by_brentq, by_a_loop]
 CUBE_ROOTS = [by_newton, by_scipy, by_brentq, by_a_loop, by_fixed_point, by_argmin, from_outside]
 
 
@@ -84,8 +83,6 @@ class TestEveryTransform:
         close(grad(grad(grad(f)))(8.0), 10 / 27 / 256)
 
     def test_jit(self, f):
-        if f in BLACK_BOXES:
-            return
         g = jit(f)
         close([g(8.0), g(27.0)], [2.0, 3.0])
         g = jit(grad(f))
@@ -94,8 +91,6 @@ class TestEveryTransform:
         close(grad(jit(f))(8.0), 1 / 12)
 
     def test_vmap(self, f):
-        if f in BLACK_BOXES:
-            return
         a = np.array([1.0, 8.0, 27.0])
         close(vmap(f)(a), [1.0, 2.0, 3.0])
         close(vmap(grad(f))(a), 1 / 3 / np.array([1.0, 4.0, 9.0]))
@@ -116,7 +111,7 @@ class TestImplicitFunction:
         close(grad(upper)(3.0), -0.75)
         close(grad(lower)(3.0), 0.75)
         close(grad(grad(upper))(3.0), -25 / 64)
-        close(grad(grad(lower))(3.0), 25 / 64)
+        close(jit(grad(grad(lower)))(3.0), 25 / 64)
 
     @pytest.mark.parametrize(
         "solver",
@@ -134,7 +129,7 @@ class TestImplicitFunction:
         for jac in (jacfwd, jacrev):
             close(jac(y)(x), first, 1e-7)
             close(jacfwd(jac(y))(x), second, 1e-7)
-            close(jacrev(jac(y))(x), second, 1e-7)
+            close(jit(jacrev(jac(y)))(x), second, 1e-7)
 
     def test_several_arguments_and_trees(self):
         def F(a, options, y):
@@ -302,7 +297,7 @@ class TestFixedPoint:
             return y
 
         close(grad(solve, 1)(0.5, 0.8), grad(cosine)(0.8))
-        close(grad(grad(solve, 1), 1)(0.5, 0.8), grad(grad(cosine))(0.8))
+        close(jit(grad(grad(solve, 1), 1))(0.5, 0.8), grad(grad(cosine))(0.8))
 
     def test_contraction_on_a_vector_without_a_jacobian(self, monkeypatch):
         n = 1000

@@ -131,7 +131,7 @@ class TestInequalities:
         close(grad(value, (0, 1))(40.0, 25.0), (-found.equality[0], found.inequality[0]), 1e-6)
         check_grads(value, (40.0, 25.0), order=2, atol=1e-4, rtol=1e-4)
 
-    @pytest.mark.parametrize("jit_it", [False])
+    @pytest.mark.parametrize("jit_it", [False, True])
     def test_black_box(self, jit_it):
         def slsqp(f, y0, equality, inequality):
             assert equality is None

@@ -357,3 +357,85 @@ class TestTape:
             x.zero_grad()
             np.sum(np.sin(x)).backward()
             close(x.grad, np.cos(X))
+
+
+class TestPullbacksInsideOtherTransforms:
+    """A vjp_fn (or jvp_fn) of an outermost vjp is linear: other transforms may go over it."""
+
+    def pull(self):
+        f = lambda x: np.stack([np.sum(x**2), x[0] * x[1], np.sin(x[2])])
+        x = np.array([1.0, 2.0, 3.0])
+        return f, x, mlgrad.vjp(f, x)[1]
+
+    def test_vmap_over_a_pullback_is_the_jacobian(self):
+        f, x, pull = self.pull()
+        (jacobian,) = mlgrad.vmap(pull)(np.eye(3))
+        np.testing.assert_allclose(jacobian, mlgrad.jacobian(f)(x), rtol=1e-15)
+        # and it still works alone
+        np.testing.assert_allclose(pull(np.ones(3))[0], jacobian.sum(axis=0), rtol=1e-15)
+        push = mlgrad.linearize(f, x)[1]
+        np.testing.assert_allclose(mlgrad.vmap(push, out_axes=1)(np.eye(3)), jacobian, rtol=1e-15)
+
+    def test_jit_and_grad_over_a_pullback(self):
+        f, x, pull = self.pull()
+        g = np.array([1.0, -1.0, 2.0])
+        jitted = mlgrad.jit(pull)
+        for scale in (1.0, 2.0):
+            np.testing.assert_allclose(jitted(scale * g)[0], scale * pull(g)[0], rtol=1e-15)
+        assert jitted.cache_info()["recordings"] == 1
+        got = mlgrad.grad(lambda g: np.sum(pull(g)[0] ** 2))(g)
+        j = mlgrad.jacobian(f)(x)
+        np.testing.assert_allclose(got, 2 * j @ j.T @ g, rtol=1e-14)
+        np.testing.assert_allclose(mlgrad.hessian(lambda g: np.sum(pull(g)[0] ** 2))(g), 2 * j @ j.T, rtol=1e-14)
+
+    def test_shapes_are_checked(self):
+        pull = self.pull()[2]
+        with pytest.raises(ValueError, match=r"cotangent has shape \(2,\)"):
+            mlgrad.grad(lambda g: np.sum(pull(g)[0]))(np.ones(2))
+
+
+class TestLeavesThatAreNoNumbers:
+    def test_the_leaf_is_named(self):
+        for leaf, kind in (("relu", "str"), (np.sin, "ufunc"), (len, "builtin_function_or_method")):
+            p = {"w": [1.0, leaf], "b": 2.0}
+            with pytest.raises(TypeError, match=rf"grad: argument 0\['w'\]\[1\] is a {kind}, which has no derivative"):
+                mlgrad.grad(lambda p: p["b"])(p)
+        with pytest.raises(TypeError, match=r"argument 0\['n'\] has dtype int"):
+            mlgrad.grad(lambda p: p["b"])({"b": 1.0, "n": 3})
+        # None is a tree without leaves
+        assert mlgrad.grad(lambda p: p[0] ** 2)((3.0, None)) == (6.0, None)
+
+
+def test_reversed():
+    x = np.arange(6.0).reshape(3, 2)
+
+    def f(x):
+        s = 0.0
+        for k, row in enumerate(reversed(x)):
+            s = s + k * np.sum(row**2)
+        return s
+
+    np.testing.assert_allclose(mlgrad.grad(f)(x), 2 * x * np.array([[2.0], [1.0], [0.0]]))
+    with pytest.raises(TypeError, match="0-d"):
+        mlgrad.grad(lambda x: reversed(x) and x)(1.0)
+
+
+class TestReduceAndAccumulate:
+    x = np.random.default_rng(0).standard_normal((4, 7))
+
+    @pytest.mark.parametrize(
+        "kwargs", [{}, {"axis": 1}, {"axis": None}, {"axis": (0, 1), "keepdims": True}, {"initial": 0.5}]
+    )
+    def test_logaddexp_reduce(self, kwargs):
+        f = lambda x: np.logaddexp.reduce(x, **kwargs)
+        np.testing.assert_allclose(mlgrad.jit(f)(self.x), f(self.x), rtol=1e-14)
+        mlgrad.testing.check_grads(lambda x: np.sum(f(x) ** 2), (self.x,), order=2, modes=("rev", "fwd"))
+
+    @pytest.mark.parametrize("name", ["maximum", "minimum", "fmax", "fmin", "logaddexp", "logaddexp2"])
+    @pytest.mark.parametrize("axis", [0, 1, -1])
+    def test_accumulate(self, name, axis):
+        f = lambda x: getattr(np, name).accumulate(x, axis=axis)
+        np.testing.assert_allclose(mlgrad.jit(f)(self.x), f(self.x), rtol=1e-14)
+        mlgrad.testing.check_grads(lambda x: np.sum(f(x) * np.cos(x)), (self.x,), modes=("rev", "fwd"))
+        for n in range(4):
+            np.testing.assert_allclose(mlgrad.jit(f)(self.x[:n]), f(self.x[:n]), rtol=1e-14)

@@ -59,13 +59,13 @@ class _Custom:
                 raise TypeError(f"{self._name}: a {self._kind} function without signature takes no keyword arguments")
             return args
         bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
         if bound.kwargs:
             names = ", ".join(bound.kwargs)
             raise TypeError(
                 f"{self._name}: a {self._kind} function cannot take the keyword-only argument(s) {names}: its rules "
                 "get arguments by position; make them positional"
             )
+        bound.apply_defaults()
         return bound.args
 
     def _split(self, args: tuple[Any, ...]) -> tuple[tuple[int, ...], tuple[Any, ...], tuple[Any, ...]]:
@@ -84,16 +84,16 @@ class _Custom:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args = self._positional(args, kwargs)
-        begun = _core.begin_call(args)
-        if begun is None:
-            return self._f(*args)
-        places, moving, fixed = self._split(args)
         call = _recording.get()
         if call is not None and call[0] is self and _same(call[1], args):
             # fwd (or the jvp rule) calls the function that it is the rule of, as is usual: this result is known
             return call[2]
-        rules = self._rules(places, args, fixed)
-        place, own = begun
+        begun = _core.begin_call(args)
+        if begun is None:
+            return self._f(*args)
+        place, own, kept = begun
+        places, moving, fixed = self._split(kept)
+        rules = self._rules(places, kept, fixed)
         return _core.attach(self._f(*own), moving, name=self._name, since=place, **rules)
 
     def _run(self, rule: Function, args: tuple[Any, ...], outs: Any, *given: Any) -> Any:

@@ -28,7 +28,7 @@ class Closed:
             return f(y, *_core.tree_unflatten(structure, full))
 
         arguments = tuple(given[k] for k in at)
-        self.value, captured, replay = _core.record(on_leaves, y, *arguments)
+        self.value, captured, replay = _core.close_over(on_leaves, y, *arguments)
         self.leaves = (*arguments, *captured)
         self.call: Function = on_leaves if replay is None else replay
 

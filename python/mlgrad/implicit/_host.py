@@ -76,6 +76,11 @@ def call_solver(name: str, solve: Function, y0: Any, args: tuple[Any, ...]) -> A
 
     given = stopped([leaves[k] for k in numeric])
     values = [known(x) for x in given]
-    if any(v is None for v in values):
-        raise TypeError(f"{name}: a solver in Python needs values, which are not known here (inside jit or vmap)")
-    return _core.tree_unflatten(y_structure, list(host(*values)))
+    results: Any
+    if all(v is not None for v in values):
+        results = host(*values)
+    else:
+        from mlgrad import ShapeDtypeStruct, pure_callback
+
+        results = pure_callback(host, tuple(ShapeDtypeStruct(s, d) for s, d in shapes), *given)
+    return _core.tree_unflatten(y_structure, list(results))

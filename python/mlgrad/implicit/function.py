@@ -54,7 +54,7 @@ def implicit_function(
     (4.0, -0.75)
     >>> from scipy.optimize import brentq
     >>> y = implicit_function(lambda x, y: x**2 + y**2 - 25, 1.0, lambda f, y0: brentq(f, -10, 0, xtol=1e-14))
-    >>> round(float(mlgrad.grad(mlgrad.grad(y))(3.0)), 9)
+    >>> round(float(mlgrad.jit(mlgrad.grad(mlgrad.grad(y)))(3.0)), 9)
     0.390625
     """
     how = linear or Linear()

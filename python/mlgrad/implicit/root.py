@@ -78,7 +78,7 @@ def root(
     solver : callable, optional
         ``solver(f, y0)`` with ``f(y) = F(y, *args)``, all in NumPy values: any black box. It returns y, or a result of
         `scipy.optimize` (which must say that it succeeded): `scipy.optimize.root` itself, or
-        ``lambda f, y0: scipy.optimize.brentq(f, 0, 1)``. By
+        ``lambda f, y0: scipy.optimize.brentq(f, 0, 1)``. Under jit and vmap it is called when the values are known. By
         default Newton's method with steps halved where they are too long.
     tol : float, optional
         Newton's method stops after a step of at most ``tol * (1 + max(abs(y)))``. By default 1000 times the precision.
@@ -139,7 +139,7 @@ def custom_root(F: Function, *, linear: Linear | None = None) -> Callable[[Funct
     -------
     callable
         Decorates ``solver(y0, *args)``, which gets NumPy values, may be any code, and returns y of the structure and
-        shapes of `y0`.
+        shapes of `y0`. Under jit and vmap it is called when the values are known.
 
     Examples
     --------

@@ -30,6 +30,9 @@ pub enum Error {
     /// The caller asked to stop (Ctrl-C): the pending Python exception.
     #[error("interrupted")]
     Interrupted,
+    /// An exception of a host call, which whoever made the call keeps.
+    #[error("a host call failed")]
+    Foreign,
     /// A broken invariant: `RuntimeError`.
     #[error("internal error in mlgrad, please report it: {0}")]
     Internal(String),

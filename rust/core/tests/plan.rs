@@ -1,5 +1,10 @@
 //! Plans against a plain evaluator, against each other, and at their limits.
 
+#[path = "plan/products.rs"]
+mod products;
+#[path = "plan/rows.rs"]
+mod rows;
+
 use std::sync::Mutex;
 
 use mlgrad_core::exec::buffer::Buffer;

@@ -136,6 +136,9 @@ impl Made {
 /// Runs `f` on the tape. No Python object is made or dropped while the lock is held.
 pub fn record<R>(py: Python<'_>, trace: &Trace, f: impl FnOnce(&mut State) -> mlgrad_core::Result<R>) -> PyResult<R> {
     let result = f(&mut *trace.lock()?);
+    if trace.keeps_lines {
+        trace.note_line(py)?;
+    }
     result.or_raise(py)
 }
 

@@ -1,5 +1,6 @@
 //! The core's errors as Python's, and Python's own while they pass through the core.
 
+use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
 use mlgrad_core::Error;
@@ -41,8 +42,23 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
             .unwrap_or_else(PoisonError::into_inner)
             .take()
             .unwrap_or_else(|| PyKeyboardInterrupt::new_err(())),
+        Error::Foreign => FOREIGN
+            .with(|e| e.borrow_mut().take())
+            .unwrap_or_else(|| PyRuntimeError::new_err("a host call failed, and its exception was lost")),
         e @ Error::Internal(_) => PyRuntimeError::new_err(e.to_string()),
     }
+}
+
+thread_local! {
+    /// What a host call raised in this thread while the core ran.
+    static FOREIGN: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// Keeps an exception while the core returns from a host call.
+pub fn keep_foreign(e: PyErr) -> Error {
+    let old = FOREIGN.with(|slot| slot.borrow_mut().replace(e));
+    drop(old);
+    Error::Foreign
 }
 
 /// What a signal handler raised while a plan ran.

@@ -4,6 +4,7 @@ mod args;
 mod array;
 mod build;
 mod convert;
+mod debug;
 mod dtypes;
 mod error;
 mod function;
@@ -12,7 +13,9 @@ mod index;
 mod jit;
 mod layout;
 mod leave;
+mod lines;
 mod methods;
+mod recording;
 mod settings;
 mod tape_api;
 mod trace;
@@ -30,7 +33,9 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     methods::register(m)?;
     transform::register(m)?;
     jit::register(m)?;
+    debug::register(m)?;
     tape_api::register(m)?;
+    recording::register(m)?;
     tree::register(m)?;
     settings::register(m)?;
     function::register(m)

@@ -270,6 +270,16 @@ impl Array {
         Ok(Rows::new(slf.unbind()))
     }
 
+    fn __reversed__(slf: Bound<'_, Self>) -> PyResult<Rows> {
+        let (py, a) = (slf.py(), slf.get());
+        let Some(&n) = a.shape.first() else {
+            return Err(PyTypeError::new_err("iteration over a 0-d array"));
+        };
+        let n = n as isize;
+        let backwards = index::get(py, a, pyo3::types::PySlice::new(py, n - 1, -n - 1, -1).as_any())?;
+        Ok(Rows::new(Py::new(py, backwards)?))
+    }
+
     fn __contains__(&self, py: Python<'_>, item: &Any<'_>) -> PyResult<bool> {
         let equal = ufunc::operator(py, "equal", self, item, false)?;
         match equal.bind(py).cast_exact::<Array>() {

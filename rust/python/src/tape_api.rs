@@ -21,9 +21,12 @@ pub struct Tape {
 
 #[pymethods]
 impl Tape {
+    /// `lines`: keep the line of Python behind each node, which print(tape) shows.
     #[new]
-    fn new() -> Tape {
-        Tape { trace: Trace::new(false), opened: Mutex::new(None) }
+    #[pyo3(signature = (lines = false))]
+    fn new(lines: bool) -> Tape {
+        let trace = if lines { Trace::with_lines() } else { Trace::new(false) };
+        Tape { trace, opened: Mutex::new(None) }
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
@@ -69,7 +72,18 @@ impl Tape {
     }
 
     fn __str__(&self) -> String {
-        self.trace.access().tape.to_string()
+        let state = self.trace.access();
+        let text = state.tape.to_string();
+        let Some(lines) = &state.lines else { return text };
+        let mut out = String::new();
+        for (k, row) in text.lines().enumerate() {
+            out.push_str(row);
+            if let (_, Some((file, line))) = lines.of(NodeId(k as u32)) {
+                out.push_str(&format!("  # {file}:{line}"));
+            }
+            out.push('\n');
+        }
+        out
     }
 
     fn __reduce__(&self) -> PyResult<()> {

@@ -236,7 +236,8 @@ pub fn array_ufunc<'py>(
 fn unsupported(f: Ufunc, method: &str) -> PyErr {
     PyTypeError::new_err(format!(
         "np.{}.{method} is not supported for traced arrays; the methods are: __call__ and outer of every ufunc, reduce of add, \
-         multiply, maximum, minimum, logical_and and logical_or, accumulate of add and multiply, at of add",
+         multiply, maximum, minimum, logaddexp, logical_and and logical_or, accumulate of add, multiply, maximum, minimum, \
+         fmax, fmin, logaddexp and logaddexp2, at of add",
         f.name()
     ))
 }
@@ -391,6 +392,7 @@ fn reduce(py: Python<'_>, f: Ufunc, inputs: &Bound<'_, PyTuple>, k: &Keywords<'_
         "minimum" => Reduction::Min,
         "logical_and" => Reduction::All,
         "logical_or" => Reduction::Any,
+        "logaddexp" => Reduction::Logaddexp,
         _ => return Err(unsupported(f, "reduce")),
     };
     let axes = match &k.axis {
@@ -410,13 +412,15 @@ fn reduce(py: Python<'_>, f: Ufunc, inputs: &Bound<'_, PyTuple>, k: &Keywords<'_
 
 fn accumulate(py: Python<'_>, f: Ufunc, inputs: &Bound<'_, PyTuple>, k: &Keywords<'_>) -> PyResult<Py<PyAny>> {
     let x = one_input(f, "accumulate", inputs)?;
-    let product = match f.name() {
-        "add" => false,
-        "multiply" => true,
+    let axis = args::axis(k.axis.as_ref())?.unwrap_or(0);
+    let result = match f.name() {
+        "add" => reductions::running(&x, false, Some(axis), k.dtype)?,
+        "multiply" => reductions::running(&x, true, Some(axis), k.dtype)?,
+        "maximum" | "minimum" | "fmax" | "fmin" | "logaddexp" | "logaddexp2" => {
+            reductions::accumulated(&x, f, axis, k.dtype)?
+        }
         _ => return Err(unsupported(f, "accumulate")),
     };
-    let axis = args::axis(k.axis.as_ref())?.unwrap_or(0);
-    let result = reductions::running(&x, product, Some(axis), k.dtype)?;
     deliver(py, f.name(), result, k.target(f.name())?, None)
 }
 
@@ -476,6 +480,9 @@ pub fn operator(py: Python<'_>, name: &str, me: &Array, other: &Any<'_>, reflect
             Made::all(&mut s, &nodes)
         })
     };
+    if trace.keeps_lines {
+        trace.note_line(py)?;
+    }
     let (one, two) = result.or_raise(py)?;
     let finish = |m: Made| {
         let a = m.into_array(trace);

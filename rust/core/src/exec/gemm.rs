@@ -84,6 +84,9 @@ pub struct Shape {
     pub k: usize,
 }
 
+/// Sums of up to so many products are made in one go, before they are added to what is there.
+pub const ONE_PASS: usize = KC;
+
 /// c = a b, or c += a b, for each of `batch` pairs; the results follow one another in `c`, row-major. Any dtype but complex;
 /// integers wrap around, and bool is "any of both".
 ///

@@ -10,6 +10,7 @@ use super::lanes::{Kernel, Lanes, Real, dispatch};
 use super::pool::{Shared, parallel};
 use crate::Result;
 use crate::exec::buffer::Buffer;
+use crate::exec::region::group_rows;
 
 /// Elements of the matrix that one task takes.
 const TASK: usize = 1 << 16;
@@ -96,7 +97,7 @@ pub(super) unsafe fn sum_of_rows<T: Real>(
         });
         return Ok(());
     }
-    let rows = (2 * TASK / n.max(1)).max(64);
+    let rows = group_rows(k, n);
     let chunks = k.div_ceil(rows);
     if chunks <= 1 {
         // SAFETY: the caller's.
@@ -124,6 +125,26 @@ pub(super) unsafe fn sum_of_rows<T: Real>(
         }
     }
     Ok(())
+}
+
+/// out[i] = Σ_p a[i, p] x[p] for rows that lie one after the other: the bits of [`dots`] where k is at most [`DOT_CHUNK`].
+///
+/// # Safety
+/// `a` has m rows of k elements, x k and out m.
+pub(super) unsafe fn dots_of_block<T: Real>(m: usize, k: usize, a: *const u8, x: *const u8, out: *mut u8) {
+    let (a, x, out) = (a.cast::<T>(), x.cast(), out.cast());
+    // SAFETY: the caller's.
+    unsafe { dispatch(Dots { m, k, a, row: k as isize, x, out, accumulate: false }) };
+}
+
+/// out[j] += Σ_p x[p] b[p, j] for rows that lie one after the other, in their order.
+///
+/// # Safety
+/// `b` has k rows of n elements, x k and out n.
+pub(super) unsafe fn add_weighted_rows<T: Real>(k: usize, n: usize, b: *const u8, x: *const u8, out: *mut u8) {
+    let (b, x, out) = (b.cast::<T>(), x.cast(), out.cast());
+    // SAFETY: the caller's.
+    unsafe { dispatch(SumOfRows { k, n, b, row: n as isize, x, step: 1, out, accumulate: true }) };
 }
 
 /// One task runs here and now.

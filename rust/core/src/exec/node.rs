@@ -82,6 +82,7 @@ impl Call {
             }
             Op::Control(c) => control::nanoseconds(c, &self.bodies),
             Op::Gather(_) | Op::Scan(_) | Op::ArgReduce(_) | Op::Windowed(_) => 20 + out.max(size(0)).max(size(1)),
+            Op::Host(_) => 100_000,
             Op::Leaf(_)
             | Op::Unary(_)
             | Op::Binary(_)
@@ -156,6 +157,8 @@ impl Call {
             Op::Control(c) => unsafe { self.control(c, bases) },
             // SAFETY: the caller's.
             Op::Factor(f) => unsafe { self.factor(f, bases) },
+            // SAFETY: the caller's.
+            Op::Host(h) => unsafe { self.host(h, bases) },
             Op::Leaf(_)
             | Op::Unary(_)
             | Op::Binary(_)
@@ -223,7 +226,16 @@ impl Call {
         let shape = gemm::Shape { m: self.shape[rank - 2], n: self.shape[rank - 1], k };
         let (x, y) = (offsets(lengths, &a_batch), offsets(lengths, &b_batch));
         // SAFETY: the caller's.
-        unsafe { gemm::matmul(self.dtype, batch, shape, (a, x.steps()), (b, y.steps()), bases.at(self.dst), false) }
+        unsafe {
+            let dst = bases.at(self.dst);
+            let sum = self.arguments.get(2);
+            if let Some(sum) = sum
+                && !self.stolen
+            {
+                std::ptr::copy_nonoverlapping(bases.at(sum.place), dst, sum.bytes());
+            }
+            gemm::matmul(self.dtype, batch, shape, (a, x.steps()), (b, y.steps()), dst, sum.is_some())
+        }
     }
 
     fn gather<'a>(&self, g: &Gather, argument: &(dyn Fn(usize) -> &'a [u8] + Sync), dst: &mut [u8]) -> Result<()> {

@@ -4,11 +4,13 @@
 //! the same way; leading axes in groups of rows. Threads take ranges of blocks, and never change a bit.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use super::buffer::{ALIGN, Buffer};
 use super::narrow::RowsKernel;
 use super::pool;
+use super::rows::{Edges, RowInstr};
 use super::straight::put;
 use super::strided::Strided;
 use crate::math::Kernel;
@@ -66,6 +68,7 @@ pub enum Instr {
     Load { place: Place, view: Box<Strided>, dst: Operand },
     Iota { dst: Operand },
     Fold { fold: u32, src: Operand },
+    Row(RowInstr),
     Mask { frame: Box<Frame>, size: usize, dst: Operand, src: Operand },
 }
 
@@ -78,8 +81,13 @@ pub struct BlockFold {
     pub init: u64,
     pub size: usize,
     /// The elements of a row: those of the region, or if that has one row, perhaps fewer, and the others do not count.
+    /// Leading reductions may join several rows of the region at a time.
     pub row: usize,
     pub leading: bool,
+    /// To one number, from blocks of rows.
+    pub full: bool,
+    /// Where in the registers such a reduction collects a leaf, and which one of them it is.
+    pub collector: (usize, usize),
     pub dst: Place,
     /// Trailing: the results of the leaves, where a row has several. Leading: those of the groups after the first.
     pub partial: Place,
@@ -118,17 +126,24 @@ pub fn group_rows(rows: usize, row: usize) -> usize {
 /// Regions that take less run on the caller's thread alone.
 const PARALLEL: usize = 20_000;
 
-struct Block {
-    start: usize,
-    len: usize,
+pub(super) struct Block {
+    pub start: usize,
+    pub len: usize,
     /// The first row and column.
-    row: usize,
-    column: usize,
+    pub row: usize,
+    pub column: usize,
 }
 
 impl Region {
     fn rows(&self) -> usize {
         self.n / self.row
+    }
+
+    /// The element with which block i begins.
+    fn begin(&self, i: usize) -> usize {
+        let a_group = self.blocks_a_group();
+        let (group, k) = (i / a_group, i % a_group);
+        self.block(i).map_or_else(|| ((group + usize::from(k > 0)) * self.group * self.row).min(self.n), |b| b.start)
     }
 
     fn blocks_a_group(&self) -> usize {
@@ -172,19 +187,31 @@ impl Region {
         let atoms = blocks.div_ceil(atom);
         let failed = AtomicU8::new(0);
         let threads = if self.nanoseconds < PARALLEL { 1 } else { pool::num_threads() };
-        if threads == 1 {
+        let tasks = atoms.min(4 * threads);
+        if threads == 1 || tasks <= 1 {
             // SAFETY: the caller's; the arena has room for the registers of one thread.
-            unsafe { self.blocks(bases, bases.at(self.at), 0, blocks, &failed) };
+            unsafe { self.blocks(bases, bases.at(self.at), 0..blocks, None, &failed) };
         } else {
-            let tasks = atoms.min(4 * threads);
+            let first = |t: usize| t * atoms / tasks * atom;
+            let full = self.folds.iter().filter(|f| f.full).count();
+            let edges = match full {
+                0 => None,
+                _ => Some(Edges::new((0..tasks).map(|t| self.begin(first(t))).collect(), full)?),
+            };
             pool::parallel(tasks, &|t| {
-                let (first, end) = (t * atoms / tasks * atom, ((t + 1) * atoms / tasks * atom).min(blocks));
+                let range = first(t)..first(t + 1).min(blocks);
                 match Buffer::new(self.registers) {
                     // SAFETY: the caller's; tasks write disjoint ranges.
-                    Ok(registers) => unsafe { self.blocks(bases, registers.as_mut_ptr(), first, end, &failed) },
+                    Ok(own) => unsafe { self.blocks(bases, own.as_mut_ptr(), range, edges.as_ref(), &failed) },
                     Err(_) => failed.store(2, Relaxed),
                 }
             });
+            if let Some(edges) = &edges
+                && failed.load(Relaxed) == 0
+            {
+                // SAFETY: the caller's; all tasks are done.
+                unsafe { self.close(edges, bases) };
+            }
         }
         match failed.load(Relaxed) {
             0 => {}
@@ -200,7 +227,14 @@ impl Region {
 
     /// # Safety
     /// As for `run`; nobody else runs the same blocks, or uses the registers.
-    unsafe fn blocks(&self, bases: Bases<'_>, registers: *mut u8, first: usize, end: usize, failed: &AtomicU8) {
+    unsafe fn blocks(
+        &self,
+        bases: Bases<'_>,
+        registers: *mut u8,
+        range: Range<usize>,
+        edges: Option<&Edges>,
+        failed: &AtomicU8,
+    ) {
         let mut ptrs: Vec<*mut u8> = Vec::with_capacity(self.mems.len() + 1);
         ptrs.push(registers);
         ptrs.extend(self.mems.iter().map(|m| bases.at(m.place)));
@@ -211,7 +245,8 @@ impl Region {
                 unsafe { view.load(bases.at(*place), 0, longest.min(self.n), at(&ptrs, *dst)) };
             }
         }
-        for i in first..end {
+        let end = range.end;
+        for i in range {
             if i % 64 == 63 && pool::interrupted() {
                 failed.fetch_max(1, Relaxed);
             }
@@ -244,13 +279,19 @@ impl Region {
                 if bytes % ALIGN == 0 {
                     continue;
                 }
+                // the padding at the end of an array is for vectors that begin at a whole one
+                let aligned = (*p as usize).is_multiple_of(ALIGN);
                 if m.written {
-                    // whole vectors would run into what another thread writes, but for the end of the array
-                    if last && block.start + block.len != self.n {
+                    // whole vectors would run into what another thread writes, or past the end
+                    if last && !(aligned && block.start + block.len == self.n) {
                         *p = registers.wrapping_add(m.spill);
                         spilled = true;
                     }
-                } else if m.readable.is_some_and(|end| from + bytes.next_multiple_of(ALIGN) > end) {
+                    continue;
+                }
+                let there = m.inside.map_or(self.n, |inside| inside.1);
+                let end = m.readable.unwrap_or(if aligned { usize::MAX } else { there * m.step });
+                if from + bytes.next_multiple_of(ALIGN) > end {
                     let register = registers.wrapping_add(m.spill);
                     // SAFETY: the block lies in the array, the register has room for it.
                     unsafe { std::ptr::copy_nonoverlapping(*p, register, bytes) };
@@ -273,6 +314,7 @@ impl Region {
                                 dst.add(k).write_unaligned((block.start + k) as i64);
                             }
                         }
+                        Instr::Row(instr) => self.row_instr(instr, bases, &block, &ptrs, edges),
                         Instr::Mask { frame, size, dst, src } => {
                             let (dst, src) = (at(&ptrs, *dst), at(&ptrs, *src));
                             if !std::ptr::eq(dst, src) {
@@ -341,20 +383,17 @@ impl Region {
     /// # Safety
     /// As for `run`; `src` is the block's input.
     unsafe fn fold(&self, f: &BlockFold, bases: Bases<'_>, b: &Block, src: *const u8) {
-        let rows = if self.rows_a_block == 0 { 1 } else { b.len / self.row };
-        let len = b.len / rows;
+        // a leading reduction may join several rows at a time
+        let rows = if self.rows_a_block == 0 { 1 } else { b.len / if f.leading { f.row } else { self.row } };
+        let len = (b.len / rows).min(f.row);
         // SAFETY: results have an element for each row (and leaf), or each column (and group).
         unsafe {
             if f.leading {
-                let group = b.row / self.group;
-                let acc = match group {
-                    0 => bases.at(f.dst),
-                    g => bases.at(f.partial).add((g - 1) * self.row * f.size),
-                };
-                let acc = acc.add(b.column * f.size);
+                let acc = self.running(f, bases, b.row).add(b.column * f.size);
+                let joined = f.row / self.row;
                 for k in 0..rows {
-                    let row = src.add(k * self.row * f.size);
-                    if (b.row + k).is_multiple_of(self.group) {
+                    let row = src.add(k * f.row * f.size);
+                    if (b.row + k * joined).is_multiple_of(self.group) {
                         for j in 0..len {
                             put(acc.add(j * f.size), f.init, f.size);
                         }
@@ -366,7 +405,7 @@ impl Region {
             // rows of several leaves are the business of long_fold
             let results = bases.at(f.dst).add(b.row * f.size);
             if let Some(narrow) = f.narrow {
-                return narrow(rows, self.row, results, src);
+                return narrow(rows, f.row, results, src);
             }
             for k in 0..rows {
                 let acc = results.add(k * f.size);
@@ -386,7 +425,7 @@ impl Region {
         unsafe {
             if f.leading {
                 for g in 1..groups {
-                    (f.accumulate)(self.row, dst, partial.add((g - 1) * self.row * f.size));
+                    (f.accumulate)(f.row, dst, partial.add((g - 1) * f.row * f.size));
                 }
                 return;
             }
@@ -394,7 +433,7 @@ impl Region {
             if leaves == 1 {
                 return;
             }
-            for i in 0..self.rows() {
+            for i in 0..if f.full { 1 } else { self.rows() } {
                 let row = partial.add(i * leaves * f.size);
                 let mut count = leaves;
                 while count > BLOCK {
@@ -433,7 +472,7 @@ unsafe fn edge(src: *const u8, step: usize, b: &Block, inside: (usize, usize), d
 }
 
 #[inline(always)]
-fn at(ptrs: &[*mut u8], o: Operand) -> *mut u8 {
+pub(super) fn at(ptrs: &[*mut u8], o: Operand) -> *mut u8 {
     ptrs[o.index as usize].wrapping_add(o.offset as usize)
 }
 
@@ -441,12 +480,13 @@ impl std::fmt::Display for Region {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let loads = self.body.iter().filter(|i| matches!(i, Instr::Load { .. })).count();
         let kernels = self.body.iter().filter(|i| matches!(i, Instr::Map { .. })).count();
+        let columns = self.body.iter().filter(|i| matches!(i, Instr::Row(_))).count();
         let written = self.mems.iter().filter(|m| m.written).count();
         let read = self.mems.iter().filter(|m| !m.written && m.step != 0).count();
         let block = if self.rows_a_block == 0 { self.piece } else { self.rows_a_block * self.row };
         write!(
             f,
-            "region over {} elements (rows of {}) in blocks of {block}: {kernels} operations, {read} arrays read, {loads} \
+            "region over {} elements (rows of {}) in blocks of {block}: {kernels} operations, {columns} on columns, {read} arrays read, {loads} \
              gathered, {written} written, {} reductions, about {} ns",
             self.n,
             self.row,

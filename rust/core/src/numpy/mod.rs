@@ -3,6 +3,7 @@
 //! Every function here records nodes on a tape and computes nothing. Arguments that take part in promotion are
 //! `Operand`s, other arrays are nodes; `axes: None` means all of them.
 
+pub mod accumulate;
 mod axes;
 pub mod choose;
 pub mod diagonal;

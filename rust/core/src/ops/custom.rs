@@ -84,7 +84,12 @@ impl Custom {
     }
 
     fn unresolved(&self) -> Error {
-        Error::Internal(format!("the rule of {} was not recorded", self.rule.name()))
+        // whoever walks a tape of Python's has recorded the rules before
+        Error::Type(format!(
+            "{name} has a derivative rule of its own and is called in a body of control flow (cond, scan, while_loop, checkpoint, \
+             …), where such rules are not supported yet; call {name} outside of the body, or write a Python loop or if",
+            name = self.rule.name()
+        ))
     }
 }
 

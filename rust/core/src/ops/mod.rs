@@ -8,7 +8,9 @@ mod cast;
 pub mod control;
 mod custom;
 mod factor;
+mod form;
 mod gather;
+mod host;
 mod leaf;
 mod linalg;
 mod matmul;
@@ -25,7 +27,9 @@ pub use cast::Cast;
 pub use control::Control;
 pub use custom::{Attached, Custom, CustomRule, Level};
 pub use factor::Factor;
+pub use form::{Form, Kind as FormKind};
 pub use gather::Gather;
+pub use host::{Host, HostCall, HostInput, HostOutput, Method};
 pub use leaf::Leaf;
 pub use linalg::Linalg;
 pub use matmul::MatMul;
@@ -174,7 +178,7 @@ macro_rules! families {
 
 families!(
     one: Leaf, Unary, Binary, Select, Cast, Movement, Windowed, Reduce, ArgReduce, MatMul, Gather, Scan, Sort, Linalg, Project;
-    many: Factor, Custom, Control
+    many: Factor, Custom, Host, Control
 );
 
 impl Op {
@@ -226,7 +230,7 @@ impl Op {
             | Op::Project(_)
             | Op::Factor(_) => true,
             // its rules are Python's; and how long a loop runs, and what its body calls, is not seen from outside
-            Op::Custom(_) | Op::Control(_) => false,
+            Op::Custom(_) | Op::Control(_) | Op::Host(_) => false,
         }
     }
 }

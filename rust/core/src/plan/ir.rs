@@ -6,6 +6,7 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use super::absorb::{self, Absorbed, Absorption};
 use super::frame::Frame;
 use super::kernel;
 use super::program::Program;
@@ -37,7 +38,7 @@ impl Ref {
     }
 }
 
-/// An operation that is one call: not fused with anything.
+/// An operation that is one call: not fused with anything, but for a product, which may be added to a third input.
 #[derive(Debug)]
 pub struct Opaque {
     pub op: Op,
@@ -110,6 +111,7 @@ pub(super) struct Builder<'a> {
     values: Vec<Value>,
     consts: FxHashMap<(u64, DType), u32>,
     iotas: FxHashMap<usize, u32>,
+    absorption: Absorption,
     pub(super) shifts: Shifts,
 }
 
@@ -121,6 +123,7 @@ pub fn build(p: &Program, over: usize) -> Result<Ir> {
         values: Vec::with_capacity(p.nodes.len()),
         consts: FxHashMap::default(),
         iotas: FxHashMap::default(),
+        absorption: absorb::absorption(p),
         shifts: Shifts::new(p, over),
     };
     b.ir.nodes.reserve(p.nodes.len() + p.outputs.len());
@@ -169,6 +172,12 @@ impl Builder<'_> {
             Op::Leaf(Leaf::Literal(bits)) => whole(self.number(*bits, dtype)),
             Op::Leaf(Leaf::Iota(axis)) => self.iota(&n.shape, *axis as usize),
             Op::Leaf(Leaf::Alias | Leaf::Stop) => self.values[n.inputs[0] as usize],
+            Op::Binary(_) if let Some(Absorbed { product, to }) = self.absorption.additions[i] => {
+                let factors = self.p.nodes[product as usize].inputs.clone();
+                let mut inputs: SmallVec<[Ref; 3]> = factors.iter().map(|&x| self.strided(x)).collect();
+                inputs.push(self.reference(to));
+                self.opaque(product as usize, &[factors[0], factors[1], to], inputs)
+            }
             Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Select(_) => {
                 let last = *n.inputs.last().unwrap_or(&0);
                 let k = kernel::elementwise(&n.op, self.p.nodes[last as usize].dtype, dtype)?;
@@ -180,16 +189,18 @@ impl Builder<'_> {
             Op::Movement(Movement::Transpose(perm)) => self.moved(n.inputs[0], |v| v.transpose(perm)),
             Op::Windowed(Windowed::Slice(w)) => self.moved(n.inputs[0], |v| v.slice(w, &n.shape)),
             Op::Reduce(r) => whole(self.reduce(r, n.inputs[0], size, dtype)?),
+            // its addition does the work
+            Op::MatMul(_) if self.absorption.absorbed[i] => whole(NOBODY),
             Op::MatMul(_) => {
                 // strides are for the kernel to follow
                 let inputs = n.inputs.iter().map(|&x| self.strided(x)).collect();
-                self.opaque(i, inputs)
+                self.opaque(i, &n.inputs, inputs)
             }
             Op::Windowed(Windowed::Assemble(ws)) => match self.assembled(i, ws)? {
                 Some(at) => whole(at),
                 None => {
                     let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
-                    self.opaque(i, inputs)
+                    self.opaque(i, &n.inputs, inputs)
                 }
             },
             Op::Windowed(Windowed::Update(_))
@@ -199,9 +210,10 @@ impl Builder<'_> {
             | Op::Sort(_)
             | Op::Linalg(_)
             | Op::Factor(_)
+            | Op::Host(_)
             | Op::Control(_) => {
                 let inputs = n.inputs.iter().map(|&x| self.contiguous(x)).collect();
-                self.opaque(i, inputs)
+                self.opaque(i, &n.inputs, inputs)
             }
             Op::Custom(_) => return Err(Error::Internal("a custom operation in a program".into())),
             Op::Project(Project(k)) => {
@@ -230,11 +242,12 @@ impl Builder<'_> {
         })
     }
 
-    fn opaque(&mut self, i: usize, inputs: SmallVec<[Ref; 3]>) -> Value {
+    /// A call of the operation of node i, on these nodes.
+    fn opaque(&mut self, i: usize, from: &[u32], inputs: SmallVec<[Ref; 3]>) -> Value {
         let n = &self.p.nodes[i];
         let opaque = Opaque {
             op: n.op.clone(),
-            inputs: n.inputs.iter().map(|&x| &self.p.nodes[x as usize]).map(|x| (x.shape.clone(), x.dtype)).collect(),
+            inputs: from.iter().map(|&x| &self.p.nodes[x as usize]).map(|x| (x.shape.clone(), x.dtype)).collect(),
             shape: n.shape.clone(),
             results: SmallVec::new(),
         };

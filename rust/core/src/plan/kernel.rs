@@ -27,7 +27,8 @@ pub fn elementwise(op: &Op, from: DType, to: DType) -> Result<Kernel> {
         | Op::Project(_)
         | Op::Factor(_)
         | Op::Control(_)
-        | Op::Custom(_) => return Err(Error::Internal(format!("{} is not elementwise", op.name()))),
+        | Op::Custom(_)
+        | Op::Host(_) => return Err(Error::Internal(format!("{} is not elementwise", op.name()))),
     };
     found.ok_or_else(|| {
         Error::Type(format!(
@@ -68,6 +69,7 @@ pub fn cost(op: &Op) -> u32 {
         Op::Reduce(_) | Op::ArgReduce(_) | Op::Gather(_) | Op::Scan(_) => 5,
         Op::Project(_) | Op::Custom(_) => 0,
         Op::MatMul(_) | Op::Sort(_) | Op::Linalg(_) | Op::Factor(_) | Op::Control(_) => 100,
+        Op::Host(_) => 10_000,
     }
 }
 

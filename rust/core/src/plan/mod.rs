@@ -4,7 +4,9 @@
 //! repetitions go (`simplify`), movement becomes views (`ir`), nodes become regions (`region`), and values get places
 //! (`lower`).
 
+mod absorb;
 mod cache;
+pub mod diagnose;
 pub mod frame;
 mod ir;
 mod kernel;
@@ -13,6 +15,7 @@ mod memory;
 mod program;
 mod recipe;
 mod region;
+pub mod rows;
 mod shift;
 mod simplify;
 pub mod view;
@@ -21,8 +24,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use cache::{Stats, clear, plan_for, recall, remember, set_limits, stats};
-pub use program::{Extracted, Node, Program, extract, extract_exact, plan_of};
+pub use program::{Extracted, Node, Program, extract, extract_exact, extract_listed, plan_of};
 pub use recipe::{Answer, Ran, Recipe};
+pub use rows::LONGEST as LONGEST_ROW;
 
 pub use crate::exec::run::Param;
 use crate::exec::run::{Code, Runner, Unit};

@@ -73,6 +73,14 @@ pub fn plan_of(t: &Tape, targets: &[NodeId], keep: bool) -> Result<Ran> {
     Ok(Ran { plan, params, outputs })
 }
 
+/// The same as one of these two, with the node of the tape behind each node of the program.
+pub fn extract_listed(t: &Tape, targets: &[NodeId], keep: bool) -> Result<(Extracted, Vec<NodeId>)> {
+    let mut scratch = Scratch::default();
+    let (params, outputs) = scratch.collect(t, targets, keep)?;
+    let extracted = Extracted { program: scratch.program(t, &outputs), params, outputs };
+    Ok((extracted, scratch.list.into_iter().map(NodeId).collect()))
+}
+
 /// Marks by node of a tape, valid where the epoch is the current one: nothing is cleared between calls, so that a call costs
 /// what the pending part costs, however long the tape is.
 #[derive(Default)]
@@ -237,6 +245,7 @@ fn dear(op: &Op) -> bool {
         // nothing to keep: the results are
         | Op::Factor(_)
         | Op::Custom(_)
+        | Op::Host(_)
         | Op::Control(_) => false,
     }
 }

@@ -5,20 +5,22 @@
 //! other in a circle, since whatever comes from another unit comes from a lower level. Small arrays are a unit of their
 //! own, straight code in the order of the program, in which everything is at hand.
 //!
+//! The reductions of rows are no end: what depends on them, row by row, stays in the region (see `rows`).
+//!
 //! A value that another unit needs is stored, unless it is cheap to compute there again from what is stored anyway.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
+use super::rows::{self, Cut, Need, Role};
 
 /// A value is computed again, rather than stored and loaded, up to this cost (in tenths of a nanosecond an element).
 const CHEAP: u32 = 6;
 
 pub struct Region {
     pub n: usize,
-    /// Blocks respect rows of this length; n where they need not.
-    pub row: usize,
+    pub cut: Cut,
     /// What is computed in each block, in order.
     pub nodes: Vec<u32>,
     pub folds: Vec<u32>,
@@ -37,6 +39,7 @@ pub struct Schedule {
     pub stored: Vec<bool>,
     /// The unit that computes and, if need be, stores a node.
     pub home: Vec<u32>,
+    pub roles: Vec<Role>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,6 +49,8 @@ enum Class {
     Small,
     /// Elementwise in a region.
     Block,
+    /// One element for each row of a region.
+    Column,
     /// A reduction of what is in a region.
     Fold,
     Call,
@@ -55,6 +60,7 @@ const NOWHERE: u32 = u32::MAX;
 
 struct Partition<'a> {
     ir: &'a Ir,
+    roles: Vec<Role>,
     class: Vec<Class>,
     level: Vec<u32>,
     home: Vec<u32>,
@@ -69,6 +75,7 @@ pub fn partition(ir: &Ir, small: usize, fuse: bool) -> Schedule {
     let count = ir.nodes.len();
     let mut p = Partition {
         ir,
+        roles: rows::roles(ir, small, fuse),
         class: Vec::with_capacity(count),
         level: Vec::with_capacity(count),
         home: Vec::with_capacity(count),
@@ -87,13 +94,14 @@ pub fn partition(ir: &Ir, small: usize, fuse: bool) -> Schedule {
             p.home.push(home);
             continue;
         }
-        let class = classify(ir, n, small);
-        let mut level = n.inputs.iter().map(|r| p.after(class, n, *r)).max().unwrap_or(0);
+        let class = classify(ir, n, p.roles[i], small);
+        let mut level = (0..n.inputs.len()).map(|k| p.after(class, i, k)).max().unwrap_or(0);
         let home = match class {
             Class::Free => NOWHERE,
             Class::Small => p.small_unit(level, i as u32),
-            Class::Block => p.region(n.n, &mut level, None),
-            Class::Fold => p.fold(n, &mut level, i as u32),
+            Class::Block => p.region(n.n, &mut level, Need::Nothing),
+            Class::Column => p.region(n.n * p.roles[i].column().unwrap_or(1), &mut level, p.need(i)),
+            Class::Fold => p.fold(i, &mut level),
             Class::Call => {
                 p.units.push((level, Unit::Call(i as u32)));
                 (p.units.len() - 1) as u32
@@ -106,7 +114,12 @@ pub fn partition(ir: &Ir, small: usize, fuse: bool) -> Schedule {
     p.finish()
 }
 
-fn classify(ir: &Ir, n: &Node, small: usize) -> Class {
+fn classify(ir: &Ir, n: &Node, role: Role, small: usize) -> Class {
+    match role {
+        Role::Fold { .. } | Role::Dot { .. } | Role::Map { .. } => return Class::Column,
+        Role::Weighted { .. } => return Class::Fold,
+        Role::None => {}
+    }
     let inputs_small = || n.inputs.iter().all(|r| size(ir, n, *r) <= small);
     match &n.kind {
         Kind::Param | Kind::Const(_) => Class::Free,
@@ -134,17 +147,58 @@ fn size(ir: &Ir, n: &Node, r: Ref) -> usize {
 }
 
 impl Partition<'_> {
-    /// The level at which `n`, of the class, can have its input.
-    fn after(&self, class: Class, n: &Node, r: Ref) -> u32 {
+    /// The level at which node i, of the class, can have its k-th input.
+    fn after(&self, class: Class, i: usize, k: usize) -> u32 {
+        let (n, r) = (&self.ir.nodes[i], self.ir.nodes[i].inputs[k]);
         let (from, level) = (self.class[r.node as usize], self.level[r.node as usize]);
         let at_hand = match (from, class) {
             (Class::Free, _) => return 0,
             (Class::Small, Class::Small) => true,
-            (Class::Block, Class::Block) => r.view == DIRECT && self.ir.nodes[r.node as usize].n == n.n && self.fuse,
-            (Class::Block, Class::Fold) => self.fuse,
+            (Class::Block, Class::Block) => r.view == DIRECT && self.ir.nodes[r.node as usize].n == n.n,
+            (Class::Block, Class::Column | Class::Fold) => self.array(i) == Some(k),
+            (Class::Column, Class::Block | Class::Column | Class::Fold) => self.has_column(i, k),
             _ => false,
         };
-        level + u32::from(!at_hand)
+        level + u32::from(!at_hand || !(self.fuse || class == Class::Small))
+    }
+
+    /// Which input is the array that a reduction or a product goes through.
+    fn array(&self, i: usize) -> Option<usize> {
+        match self.roles[i] {
+            Role::Fold { .. } => Some(0),
+            Role::Dot { matrix, .. } | Role::Weighted { matrix, .. } => Some(matrix),
+            Role::Map { .. } => None,
+            Role::None => matches!(self.ir.nodes[i].kind, Kind::Fold(_)).then_some(0),
+        }
+    }
+
+    /// Whether node i can read its k-th input, a column, in the blocks of rows that this is a column of.
+    fn has_column(&self, i: usize, k: usize) -> bool {
+        let r = self.ir.nodes[i].inputs[k];
+        let Some(row) = self.roles[r.node as usize].column() else { return false };
+        let rows = self.ir.nodes[r.node as usize].n;
+        match self.roles[i] {
+            Role::Map { row: mine } => mine == row && r.view == DIRECT,
+            Role::Weighted { row: mine, matrix } => mine == row && k != matrix && r.view == DIRECT,
+            Role::Fold { .. } | Role::Dot { .. } => false,
+            Role::None => {
+                matches!(self.ir.nodes[i].kind, Kind::Map(_))
+                    && r.view != DIRECT
+                    && rows::spreads(&self.ir.views[r.view as usize], rows, row)
+                    && self.ir.nodes[i].n == rows * row
+            }
+        }
+    }
+
+    fn need(&self, i: usize) -> Need {
+        match (self.roles[i], &self.ir.nodes[i].kind) {
+            (Role::Fold { row } | Role::Dot { row, .. } | Role::Map { row }, _) => Need::Row(row),
+            (Role::Weighted { row, .. }, _) => Need::Weighted(row),
+            (Role::None, Kind::Fold(Fold { row, leading: true, .. })) => Need::Lead(*row),
+            (Role::None, Kind::Fold(Fold { rows: 1, .. })) => Need::Full,
+            (Role::None, Kind::Fold(Fold { row, .. })) => Need::Long(*row),
+            (Role::None, _) => Need::Nothing,
+        }
     }
 
     fn small_unit(&mut self, level: u32, node: u32) -> u32 {
@@ -159,43 +213,35 @@ impl Partition<'_> {
         unit
     }
 
-    /// A region over n elements, at the level or, where its rows do not suit, above it.
-    fn region(&mut self, n: usize, level: &mut u32, row: Option<usize>) -> u32 {
+    /// A region over n elements, at the level or, where none there can be cut as is needed, above it.
+    fn region(&mut self, n: usize, level: &mut u32, need: Need) -> u32 {
         loop {
             let here = self.regions.entry((n, *level)).or_default();
             if self.fuse
                 && let Some(&unit) = here.first()
                 && let Unit::Region(region) = &mut self.units[unit as usize].1
             {
-                match row {
-                    None => return unit,
-                    Some(row) if region.row == 0 || region.row == row => {
-                        region.row = row;
-                        return unit;
-                    }
-                    Some(_) => {
-                        *level += 1;
-                        continue;
-                    }
+                if region.cut.admits(need) {
+                    return unit;
                 }
+                *level += 1;
+                continue;
             }
             let unit = self.units.len() as u32;
             here.push(unit);
-            let region = Region { n, row: row.unwrap_or(0), nodes: Vec::new(), folds: Vec::new() };
-            self.units.push((*level, Unit::Region(region)));
+            let mut cut = Cut::new(n);
+            cut.admits(need);
+            self.units.push((*level, Unit::Region(Region { n, cut, nodes: Vec::new(), folds: Vec::new() })));
             return unit;
         }
     }
 
-    fn fold(&mut self, n: &Node, level: &mut u32, node: u32) -> u32 {
-        let input = n.inputs[0];
-        let size = self.ir.nodes[input.node as usize].n;
-        let Kind::Fold(Fold { rows, row, leading, .. }) = n.kind else { return NOWHERE };
-        // one row of all that counts: the region may have more
-        let row = if rows == 1 && !leading { size } else { row };
-        let unit = self.region(size, level, Some(row));
+    fn fold(&mut self, i: usize, level: &mut u32) -> u32 {
+        let Some(array) = self.array(i) else { return NOWHERE };
+        let size = self.ir.nodes[self.ir.nodes[i].inputs[array].node as usize].n;
+        let unit = self.region(size, level, self.need(i));
         if let Unit::Region(region) = &mut self.units[unit as usize].1 {
-            region.folds.push(node);
+            region.folds.push(i as u32);
         }
         unit
     }
@@ -209,42 +255,45 @@ impl Partition<'_> {
         // what each region computes: what it stores and reduces, and what leads there
         let mut roots: Vec<SmallVec<[u32; 4]>> = vec![SmallVec::new(); self.units.len()];
         for i in 0..ir.nodes.len() {
-            if self.class[i] == Class::Block && stored[i] {
+            if matches!(self.class[i], Class::Block | Class::Column) && stored[i] {
                 roots[self.home[i] as usize].push(i as u32);
             }
         }
+        // the inputs that a node can have in its region
+        let inside: Vec<SmallVec<[u32; 3]>> = (0..ir.nodes.len()).map(|i| self.inside(i)).collect();
         let mut seen = vec![NOWHERE; ir.nodes.len()];
         let mut stack = Vec::new();
         for (unit, (_, u)) in self.units.iter_mut().enumerate() {
             let Unit::Region(region) = u else { continue };
             let unit = unit as u32;
             stack.clear();
-            let mut visit = |x: u32, stack: &mut Vec<u32>, root: bool| {
+            let mut visit = |x: u32, stack: &mut Vec<u32>| {
                 let at = x as usize;
-                let here = root || self.home[at] == unit || !stored[at];
-                if self.class[at] == Class::Block && here && seen[at] != unit {
+                let here = match self.class[at] {
+                    Class::Block => self.home[at] == unit || !stored[at],
+                    Class::Column => self.home[at] == unit,
+                    _ => false,
+                };
+                if here && seen[at] != unit {
                     seen[at] = unit;
                     stack.push(x);
                 }
             };
             for &r in &roots[unit as usize] {
-                visit(r, &mut stack, true);
+                visit(r, &mut stack);
             }
             for &f in &region.folds {
-                visit(ir.nodes[f as usize].inputs[0].node, &mut stack, false);
+                for k in inside[f as usize].iter() {
+                    visit(ir.nodes[f as usize].inputs[*k as usize].node, &mut stack);
+                }
             }
             while let Some(x) = stack.pop() {
                 region.nodes.push(x);
-                for r in &ir.nodes[x as usize].inputs {
-                    if r.view == DIRECT && ir.nodes[r.node as usize].n == region.n {
-                        visit(r.node, &mut stack, false);
-                    }
+                for k in inside[x as usize].iter() {
+                    visit(ir.nodes[x as usize].inputs[*k as usize].node, &mut stack);
                 }
             }
             region.nodes.sort_unstable();
-            if region.row == 0 {
-                region.row = region.n;
-            }
         }
         let mut order: Vec<u32> = (0..self.units.len() as u32).collect();
         order.retain(|&u| match &self.units[u as usize].1 {
@@ -259,7 +308,22 @@ impl Partition<'_> {
         let mut units: Vec<Option<Unit>> = self.units.into_iter().map(|u| Some(u.1)).collect();
         let units = order.iter().filter_map(|&u| units[u as usize].take()).collect();
         let home = self.home.iter().map(|&h| if h == NOWHERE { h } else { place[h as usize] }).collect();
-        Schedule { units, stored, home }
+        Schedule { units, stored, home, roles: self.roles }
+    }
+
+    /// The inputs that node i can have in the blocks of its region.
+    fn inside(&self, i: usize) -> SmallVec<[u32; 3]> {
+        let n = &self.ir.nodes[i];
+        let at_hand = |k: &u32| {
+            let (k, r) = (*k as usize, n.inputs[*k as usize]);
+            match (self.class[r.node as usize], self.class[i]) {
+                (Class::Block, Class::Block) => r.view == DIRECT && self.ir.nodes[r.node as usize].n == n.n,
+                (Class::Block, Class::Column | Class::Fold) => self.array(i) == Some(k),
+                (Class::Column, Class::Block | Class::Column | Class::Fold) => self.has_column(i, k),
+                _ => false,
+            }
+        };
+        (0..n.inputs.len() as u32).filter(at_hand).collect()
     }
 
     /// Moves nodes that only one later region of their size needs into that region, where this does not store more than it
@@ -287,14 +351,14 @@ impl Partition<'_> {
                     self.level[i] = self.units[user[i] as usize].0;
                 }
             }
-            for r in &n.inputs {
+            for (k, r) in n.inputs.iter().enumerate() {
                 let p = r.node as usize;
                 if self.class[p] != Class::Block {
                     continue;
                 }
                 let soft = match self.class[i] {
                     Class::Block => r.view == DIRECT,
-                    Class::Fold => true,
+                    Class::Column | Class::Fold => self.array(i) == Some(k),
                     Class::Free | Class::Small | Class::Call => false,
                 };
                 if !soft {
@@ -314,15 +378,15 @@ impl Partition<'_> {
         // who needs a value of a region elsewhere: as it lies (2), or in a region of the same size, which could compute it (1)
         let mut need = vec![0u8; ir.nodes.len()];
         for (i, n) in ir.nodes.iter().enumerate() {
-            for r in &n.inputs {
+            for (k, r) in n.inputs.iter().enumerate() {
                 let p = r.node as usize;
-                if self.class[p] != Class::Block {
-                    continue;
-                }
-                let soft = match self.class[i] {
-                    Class::Block => r.view == DIRECT && n.n == ir.nodes[p].n,
-                    Class::Fold => true,
-                    _ => false,
+                let soft = match (self.class[p], self.class[i]) {
+                    (Class::Block, Class::Block) => r.view == DIRECT && n.n == ir.nodes[p].n,
+                    (Class::Block, Class::Column | Class::Fold) => self.array(i) == Some(k),
+                    // a column is computed in its own region alone
+                    (Class::Column, _) => self.home[i] == self.home[p] && self.has_column(i, k),
+                    (Class::Block, _) => false,
+                    _ => continue,
                 };
                 if !soft {
                     need[p] = 2;
@@ -334,10 +398,13 @@ impl Partition<'_> {
         for &o in &ir.outputs {
             need[o as usize] = 2;
         }
-        let mut stored: Vec<bool> = self.class.iter().map(|c| !matches!(c, Class::Block)).collect();
+        let mut stored: Vec<bool> = self.class.iter().map(|c| !matches!(c, Class::Block | Class::Column)).collect();
         // the cost of computing a value wherever it is needed, if it is not stored
         let mut again = vec![0u32; ir.nodes.len()];
         for (i, n) in ir.nodes.iter().enumerate() {
+            if self.class[i] == Class::Column {
+                stored[i] = need[i] != 0 || !self.fuse;
+            }
             if self.class[i] != Class::Block {
                 continue;
             }
@@ -353,6 +420,21 @@ impl Partition<'_> {
             }
             again[i] = cost;
             stored[i] = need[i] == 2 || need[i] == 1 && (cost > CHEAP || !self.fuse);
+        }
+        // what is computed again elsewhere needs its columns in memory
+        let mut elsewhere: Vec<bool> = (0..ir.nodes.len()).map(|i| need[i] == 1 && !stored[i]).collect();
+        for (i, n) in ir.nodes.iter().enumerate().rev() {
+            if !elsewhere[i] {
+                continue;
+            }
+            for r in &n.inputs {
+                let p = r.node as usize;
+                match self.class[p] {
+                    Class::Column => stored[p] = true,
+                    Class::Block if r.view == DIRECT && !stored[p] => elsewhere[p] = true,
+                    _ => {}
+                }
+            }
         }
         stored
     }

@@ -34,7 +34,8 @@ impl Builder {
     fn add(&mut self, n: Node) -> u32 {
         match n.op {
             Op::Leaf(Leaf::Alias | Leaf::Stop) => return n.inputs[0],
-            Op::Leaf(Leaf::Param) => return self.append(n),
+            // calls of the host run as often as they were recorded
+            Op::Leaf(Leaf::Param) | Op::Host(_) => return self.append(n),
             _ => {}
         }
         let n = match self.folded(n) {
@@ -122,6 +123,7 @@ impl Builder {
             | Op::Project(_)
             | Op::Factor(_)
             | Op::Custom(_)
+            | Op::Host(_)
             | Op::Control(_) => Err(n),
         }
     }

@@ -8,6 +8,7 @@
 mod history;
 mod print;
 pub mod shape;
+mod transplant;
 pub mod value;
 
 use std::cell::Cell;
@@ -62,6 +63,10 @@ pub struct Tape {
     floors: Vec<u32>,
     /// How many custom operations there are.
     customs: usize,
+    /// How many bodies of control flow are being recorded, one in the other.
+    pub bodies: u32,
+    /// Host calls that were recorded and have not run.
+    hosts: Vec<NodeId>,
     /// The rules that have been recorded for custom operations.
     rules: FxHashMap<NodeId, Rules>,
 }
@@ -169,8 +174,9 @@ impl Tape {
             if s != 0 {
                 if !self.scopes[s as usize - 1] {
                     return Err(Error::Type(format!(
-                        "{}: an Array escaped from the vmapped function (or loop body) that it was made in; return it from \
-                         that function instead of storing it",
+                        "{}: an Array is used outside the function that it was made in (one under vmap, the body of a loop or \
+                         branch, or a derivative rule), whose arguments have no values; return it from that function \
+                         instead of storing it",
                         op.name()
                     )));
                 }
@@ -191,6 +197,9 @@ impl Tape {
             self.history.event(Event::Abstract, scope);
         }
         self.customs += usize::from(matches!(op, Op::Custom(_)));
+        if matches!(op, Op::Host(_)) {
+            self.hosts.push(NodeId(id));
+        }
         self.nodes.push(Node { op, inputs: Inputs::from_slice(inputs), shape, dtype, value: None, handles: 0, scope });
         Ok(NodeId(id))
     }
@@ -301,6 +310,7 @@ impl Tape {
         let dropped = self.nodes.get(len..).unwrap_or(&[]);
         let customs = dropped.iter().filter(|n| matches!(n.op, Op::Custom(_))).count();
         self.nodes.truncate(len);
+        self.hosts.retain(|h| h.index() < len);
         if self.customs > 0 {
             self.customs -= customs;
             let stays = |r: &mut Option<Arc<Template>>| {
@@ -325,6 +335,22 @@ impl Tape {
         self.customs
     }
 
+    /// The pending host calls of a scope in their order; they are somebody's now. Outside of scopes, scope 0, they can run.
+    pub fn take_hosts(&mut self, scope: u32) -> Vec<NodeId> {
+        if self.hosts.is_empty() {
+            return Vec::new();
+        }
+        let (taken, rest) = self.hosts.iter().partition(|h| self.nodes[h.index()].scope == scope);
+        self.hosts = rest;
+        taken
+    }
+
+    /// What stands for the effects of the pending host calls of a scope; they are somebody's now.
+    pub fn take_effects(&mut self, scope: u32) -> Vec<NodeId> {
+        let hosts = self.take_hosts(scope);
+        hosts.into_iter().filter_map(|h| self.results(h).last().copied()).collect()
+    }
+
     /// The rules that have been recorded for a custom operation.
     pub fn rules(&self, node: NodeId) -> Rules {
         self.rules.get(&node).cloned().unwrap_or_default()
@@ -334,5 +360,12 @@ impl Tape {
     pub fn keep_rule(&mut self, node: NodeId, vjp: bool, rule: Template) {
         let slot = self.rules.entry(node).or_default();
         *(if vjp { &mut slot.0 } else { &mut slot.1 }) = Some(Arc::new(rule));
+    }
+
+    /// Gives a copy of a custom operation, at the same values, the rules of the original.
+    pub fn share_rules(&mut self, from: NodeId, to: NodeId) {
+        if let Some(rules) = self.rules.get(&from).cloned() {
+            self.rules.insert(to, rules);
+        }
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use mlgrad_core::Error;
+use mlgrad_core::numpy::accumulate::accumulate;
 use mlgrad_core::numpy::operand::materialise;
+use mlgrad_core::numpy::ufunc::Ufunc;
 use mlgrad_core::numpy::{Operand, reduce};
 use mlgrad_core::tape::{DType, NodeId, Tape, shape};
 use pyo3::exceptions::PyValueError;
@@ -25,6 +27,7 @@ pub enum Reduction {
     Min,
     Any,
     All,
+    Logaddexp,
 }
 
 impl Reduction {
@@ -36,6 +39,7 @@ impl Reduction {
             Reduction::Min => "min",
             Reduction::Any => "any",
             Reduction::All => "all",
+            Reduction::Logaddexp => "logaddexp",
         }
     }
 
@@ -47,6 +51,7 @@ impl Reduction {
             Reduction::Min => reduce::min(t, x, axes, keepdims),
             Reduction::Any => reduce::any(t, x, axes, keepdims),
             Reduction::All => reduce::all(t, x, axes, keepdims),
+            Reduction::Logaddexp => reduce::logsumexp(t, x, axes, None, keepdims),
         }
     }
 
@@ -59,6 +64,7 @@ impl Reduction {
             Reduction::Min => "minimum",
             Reduction::Any => "logical_or",
             Reduction::All => "logical_and",
+            Reduction::Logaddexp => "logaddexp",
         }
     }
 
@@ -69,6 +75,7 @@ impl Reduction {
             Reduction::Prod => Some(Operand::Int(1)),
             Reduction::Any => Some(Operand::Bool(false)),
             Reduction::All => Some(Operand::Bool(true)),
+            Reduction::Logaddexp => Some(Operand::Float(f64::NEG_INFINITY)),
             Reduction::Max | Reduction::Min => None,
         }
     }
@@ -244,6 +251,17 @@ pub fn running(x: &Any<'_>, product: bool, axis: Option<i64>, dtype: Option<DTyp
             None => x,
         };
         if product { reduce::cumprod(t, x, axis) } else { reduce::cumsum(t, x, axis) }
+    })
+}
+
+/// `f.accumulate`, for functions that may be taken together in any order.
+pub fn accumulated(x: &Any<'_>, f: Ufunc, axis: i64, dtype: Option<DType>) -> PyResult<Array> {
+    on_one(f.name(), x, |t, x| {
+        let x = match dtype {
+            Some(d) => t.cast(x, d)?,
+            None => x,
+        };
+        accumulate(t, f, x, axis)
     })
 }
 

@@ -73,8 +73,8 @@ type Given<'py> = SmallVec<[Leaf<'py>; 4]>;
 /// How a replay ended.
 enum End {
     Values(Py<PyAny>),
-    /// A guard came out as in no recording so far; the lines of the guards on the way.
-    Unknown(Option<String>),
+    /// A guard came out as in no recording so far; the line of the last guard on the way, and what calls of the host came to.
+    Unknown(Option<String>, Vec<PyResult<Vec<Value>>>),
 }
 
 fn locked<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -186,6 +186,13 @@ impl Jit {
             // inside another transform the function is simply recorded there
             return Ok(f.call(args, kwargs)?.unbind());
         }
+        if crate::debug::is_on() {
+            // recorded anew, so that each evaluation is looked at and lines are known
+            let call = self.take(py, args, kwargs)?;
+            let (_, output, values) = self.record(py, &call, Vec::new())?;
+            return output_of(py, &output, values);
+        }
+        let mut called = Vec::new();
         let (entry, call) = match self.recent(py, args, kwargs)? {
             Some((entry, leaves)) => (Some((entry, leaves)), None),
             None => {
@@ -202,7 +209,8 @@ impl Jit {
                         self.hits.fetch_add(1, Ordering::Relaxed);
                         return Ok(out);
                     }
-                    End::Unknown(line) => {
+                    End::Unknown(line, done) => {
+                        called = done;
                         if replay.variants >= MAX_VARIANTS {
                             entry.warn(py, f, line)?;
                             return Ok(f.call(args, kwargs)?.unbind());
@@ -221,9 +229,9 @@ impl Jit {
             call.leaves = leaves;
         }
         self.recordings.fetch_add(1, Ordering::Relaxed);
-        let (recorder, output, values) = self.record(py, &call)?;
+        let (recorder, output, values) = self.record(py, &call, called)?;
         if self.check {
-            let (again, _, _) = self.record(py, &call)?;
+            let (again, _, _) = self.record(py, &call, Vec::new())?;
             recorder.compare(&again).map_err(PyValueError::new_err)?;
         }
         let result = output_of(py, &output, values)?;
@@ -250,15 +258,26 @@ impl Jit {
                 e
             }
         };
-        let new = Arc::new(locked(&entry.replay).clone().with(py, &recorder, output));
+        // comparing calls of the host may run Python code: not under the lock
+        let known = locked(&entry.replay).clone();
+        let new = Arc::new(known.with(py, &recorder, output));
+        drop(known);
         let old = std::mem::replace(&mut *locked(&entry.replay), new);
         drop(old);
         Ok(result)
     }
 
     /// Calls f on Arrays and writes down what happens.
-    fn record(&self, py: Python<'_>, call: &Call<'_>) -> PyResult<(Recorder, Output, Vec<Option<Value>>)> {
+    fn record(
+        &self,
+        py: Python<'_>,
+        call: &Call<'_>,
+        called: Vec<PyResult<Vec<Value>>>,
+    ) -> PyResult<(Recorder, Output, Vec<Option<Value>>)> {
         let trace = Trace::new(true);
+        if let Some(r) = &mut trace.access().recorder {
+            r.replayed = called.into();
+        }
         let opened = trace.open();
         let done = Finally(trace.clone());
         let mut handles = Vec::with_capacity(call.leaves.len());
@@ -415,10 +434,11 @@ impl Replay {
             });
         }
         let mut computed: Vec<Value> = Vec::new();
+        let mut called: Vec<PyResult<Vec<Value>>> = Vec::new();
         let mut at = 0;
         let mut line = None;
         loop {
-            let Some(step) = self.steps.get(at) else { return Ok(End::Unknown(line)) };
+            let Some(step) = self.steps.get(at) else { return Ok(End::Unknown(line, called)) };
             let (action, children) = match step {
                 Step::Return(output) => {
                     let mut values = Vec::with_capacity(output.leaves.len());
@@ -477,6 +497,26 @@ impl Replay {
                         Err(_) => Outcome::Raised,
                     }
                 }
+                Action::Call { host, params } => {
+                    let mut inputs = Vec::with_capacity(params.len());
+                    for (s, (shape, dtype)) in params.iter().zip(host.inputs()) {
+                        let value = match s {
+                            Source::Computed(k) => computed[*k].clone(),
+                            Source::Constant(v) => v.clone(),
+                            Source::Held(k) => held[*k].value(py)?,
+                            Source::Argument(k) => match &call.leaves[*k] {
+                                Leaf::Traced(d, _) => d.value(py)?,
+                                Leaf::Static(_) => return Err(PyRuntimeError::new_err("a static leaf as an argument")),
+                            },
+                        };
+                        inputs.push((value, shape.clone(), *dtype));
+                    }
+                    let done = host.evaluate(&inputs).or_raise(py);
+                    let outcome = if done.is_ok() { Outcome::Done } else { Outcome::Raised };
+                    computed.extend(done.iter().flatten().cloned());
+                    called.push(done);
+                    outcome
+                }
                 Action::Read { source, dtype } => Outcome::Bits(match source {
                     Source::Computed(k) => computed[*k].first(*dtype),
                     Source::Constant(v) => v.first(*dtype),
@@ -489,7 +529,7 @@ impl Replay {
             };
             match children.iter().find(|(o, _)| *o == outcome) {
                 Some(&(_, next)) => at = next,
-                None => return Ok(End::Unknown(line)),
+                None => return Ok(End::Unknown(line, called)),
             }
         }
     }
@@ -538,6 +578,9 @@ impl Jit {
             for (i, step) in replay.steps.iter().enumerate() {
                 match step {
                     Step::Do { action: Action::Run { plan, .. }, .. } => text += &format!("step {i}: run\n{plan}\n"),
+                    Step::Do { action: Action::Call { host, .. }, .. } => {
+                        text += &format!("step {i}: call of {}\n", host.call.name());
+                    }
                     Step::Do { action: Action::Read { .. }, children, line } => {
                         text += &format!(
                             "step {i}: guard at {}, {} outcomes\n",

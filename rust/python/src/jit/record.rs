@@ -1,7 +1,9 @@
 //! What is written down while a jitted function is recorded: which plans ran on what, and what Python looked at.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use mlgrad_core::ops::Host;
 use mlgrad_core::plan::Plan;
 use mlgrad_core::tape::{DType, NodeId, Value};
 use numpy::PyUntypedArray;
@@ -26,6 +28,8 @@ pub enum Source {
 pub enum Action {
     /// Runs a plan; its results are the next computed values.
     Run { plan: Arc<Plan>, params: Vec<Source> },
+    /// Calls the host; its results are the next computed values.
+    Call { host: Host, params: Vec<Source> },
     /// Python saw this value.
     Read { source: Source, dtype: DType },
 }
@@ -48,6 +52,8 @@ pub struct Recorder {
     /// The content of a held array that the function itself has overwritten since: it is a constant of the recording.
     pub frozen: Vec<Option<Value>>,
     computed: usize,
+    /// What calls of the host came to in a replay that this recording takes over from.
+    pub replayed: VecDeque<PyResult<Vec<Value>>>,
 }
 
 impl Recorder {
@@ -71,10 +77,23 @@ impl Recorder {
         let outcome = if done { Outcome::Done } else { Outcome::Raised };
         self.steps.push((Action::Run { plan: plan.clone(), params }, outcome, None));
         if done {
-            for &n in outputs {
-                self.sources.insert(n, Source::Computed(self.computed));
-                self.computed += 1;
-            }
+            self.computes(outputs);
+        }
+    }
+
+    pub fn called(&mut self, host: &Host, params: &[NodeId], values: &[Value], results: &[NodeId], done: bool) {
+        let params = params.iter().zip(values).map(|(&n, v)| self.source(n, v)).collect();
+        let outcome = if done { Outcome::Done } else { Outcome::Raised };
+        self.steps.push((Action::Call { host: host.clone(), params }, outcome, None));
+        if done {
+            self.computes(results);
+        }
+    }
+
+    fn computes(&mut self, results: &[NodeId]) {
+        for &n in results {
+            self.sources.insert(n, Source::Computed(self.computed));
+            self.computed += 1;
         }
     }
 
@@ -110,6 +129,14 @@ impl Recorder {
                 (Action::Run { plan: p, params: u }, Action::Run { plan: q, params: v }) => {
                     if !Arc::ptr_eq(p, q) {
                         return different("the operations");
+                    }
+                    if u.len() != v.len() || !u.iter().zip(v).all(|(a, b)| same_source(a, b)) {
+                        return different("the constants");
+                    }
+                }
+                (Action::Call { host: h, params: u }, Action::Call { host: g, params: v }) => {
+                    if !h.same(g) {
+                        return different("the calls of the host");
                     }
                     if u.len() != v.len() || !u.iter().zip(v).all(|(a, b)| same_source(a, b)) {
                         return different("the constants");

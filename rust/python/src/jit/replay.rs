@@ -44,6 +44,9 @@ fn same_action(a: &Action, b: &Action) -> bool {
         (Action::Run { plan: p, params: x }, Action::Run { plan: q, params: y }) => {
             std::sync::Arc::ptr_eq(p, q) && x.len() == y.len() && x.iter().zip(y).all(|(a, b)| same_source(a, b))
         }
+        (Action::Call { host: p, params: x }, Action::Call { host: q, params: y }) => {
+            p.same(q) && x.len() == y.len() && x.iter().zip(y).all(|(a, b)| same_source(a, b))
+        }
         (Action::Read { source: x, .. }, Action::Read { source: y, .. }) => same_source(x, y),
         _ => false,
     }
@@ -87,6 +90,9 @@ impl Replay {
             let action = match action {
                 Action::Run { plan, params } => {
                     Action::Run { plan: plan.clone(), params: params.iter().map(place).collect() }
+                }
+                Action::Call { host, params } => {
+                    Action::Call { host: host.clone(), params: params.iter().map(place).collect() }
                 }
                 Action::Read { source, dtype } => Action::Read { source: place(source), dtype: *dtype },
             };

@@ -1,4 +1,4 @@
-//! record: a function of Arrays as it was recorded, with what it takes from outside made into further arguments. Implicit
+//! close_over: a function of Arrays as it was recorded, with what it takes from outside made into further arguments. Implicit
 //! functions need it: their rules differentiate a user's function with respect to both.
 
 use std::sync::Arc;
@@ -26,20 +26,21 @@ struct Closed {
 
 /// `f(*args)` for Arrays: its result; the Arrays that it takes from outside, as far as derivatives may flow to them; and f as
 /// a function of both (`None` where there are none).
+#[allow(clippy::type_complexity, reason = "the tuple that Python gets")]
 #[pyfunction]
 #[pyo3(signature = (f, *args))]
-fn record<'py>(
+fn close_over<'py>(
     py: Python<'py>,
     f: &Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,
 ) -> PyResult<(Bound<'py, PyAny>, Vec<Py<Array>>, Option<Closed>)> {
-    check_callable("record", f)?;
-    let trace = Trace::current().ok_or_else(|| PyRuntimeError::new_err("record: no transform is open"))?;
+    check_callable("close_over", f)?;
+    let trace = Trace::current().ok_or_else(|| PyRuntimeError::new_err("close_over: no transform is open"))?;
     let session = Session::on(&trace);
     let start = trace.access().tape.len();
     let (mut seeds, mut handles) = (Vec::new(), Vec::new());
     for arg in args {
-        let node = session.node(py, "record", &arg)?;
+        let node = session.node(py, "close_over", &arg)?;
         let seed = trace.lock()?.tape.alias(node).or_raise(py)?;
         seeds.push(seed);
         handles.push(Array::wrap(py, &trace, seed)?);
@@ -47,7 +48,7 @@ fn record<'py>(
     let returned = f.call1(PyTuple::new(py, handles)?)?;
     let mut leaves = Vec::new();
     let result = Tree::flatten(&returned, &mut leaves)?;
-    let nodes = leaves.iter().map(|leaf| session.node(py, "record", leaf)).collect::<PyResult<Vec<NodeId>>>()?;
+    let nodes = leaves.iter().map(|leaf| session.node(py, "close_over", leaf)).collect::<PyResult<Vec<NodeId>>>()?;
     let outside = trace.lock()?.tape.captured(&nodes, &seeds, start);
     let captured = outside.iter().map(|&n| Array::wrap(py, &trace, n)).collect::<PyResult<Vec<_>>>()?;
     if outside.is_empty() {
@@ -65,7 +66,7 @@ impl Closed {
         let session = Session::on(&self.trace);
         let mut values = Vec::with_capacity(args.len());
         for arg in args {
-            values.push(session.node(py, "record", &arg)?);
+            values.push(session.node(py, "close_over", &arg)?);
         }
         let found = {
             let mut state = self.trace.lock()?;
@@ -98,5 +99,5 @@ impl Closed {
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_function(wrap_pyfunction!(record, m)?)
+    m.add_function(wrap_pyfunction!(close_over, m)?)
 }

@@ -138,25 +138,30 @@ fn attach(
     tree.unflatten(py, &mut handles.into_iter())
 }
 
-/// The end of the tape that is open, for `since`, and `args` with handles of their own: what is written to them is not seen
-/// outside. `None` where no tape is open.
+/// What a call of a custom function begins with: the end of the tape, for `since`, and the arguments twice, for the function
+/// and for `attach`: as fresh aliases, so that a use of the same Array from a closure can be told apart, and with handles of
+/// their own, so that what is written to them is not seen outside. `None` where no tape is open.
 #[pyfunction]
-fn begin_call(py: Python<'_>, args: &Bound<'_, PyAny>) -> PyResult<Option<(usize, Py<PyAny>)>> {
+fn begin_call(py: Python<'_>, args: &Bound<'_, PyAny>) -> PyResult<Option<(usize, Py<PyAny>, Py<PyAny>)>> {
     let Some(trace) = Trace::current() else { return Ok(None) };
     let mut leaves = Vec::new();
     let tree = Tree::flatten(args, &mut leaves)?;
-    let mut own = Vec::with_capacity(leaves.len());
+    let (mut own, mut kept) = (Vec::with_capacity(leaves.len()), Vec::with_capacity(leaves.len()));
     for leaf in leaves {
-        own.push(match leaf.cast_exact::<Array>() {
-            Ok(a) => {
-                let node = a.get().node(py)?;
-                Array::wrap_as(py, a.get().trace(), node, a.get().kind)?.into_any()
-            }
-            Err(_) => leaf.unbind(),
-        });
+        let Ok(a) = leaf.cast_exact::<Array>() else {
+            own.push(leaf.clone().unbind());
+            kept.push(leaf.unbind());
+            continue;
+        };
+        let (a, node) = (a.get(), a.get().node(py)?);
+        let alias = a.trace().lock()?.tape.alias(node);
+        let alias = alias.or_raise(py)?;
+        own.push(Array::wrap_as(py, a.trace(), alias, a.kind)?.into_any());
+        kept.push(Array::wrap_as(py, a.trace(), alias, a.kind)?.into_any());
     }
     let place = trace.access().tape.len();
-    Ok(Some((place, tree.unflatten(py, &mut own.into_iter())?)))
+    let built = |leaves: Vec<Py<PyAny>>| tree.unflatten(py, &mut leaves.into_iter());
+    Ok(Some((place, built(own)?, built(kept)?)))
 }
 
 /// Whether an Array shows what it showed when it was made: nothing was written to it.

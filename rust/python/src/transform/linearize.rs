@@ -1,5 +1,6 @@
 //! linearize: the value of a function, and its derivative at that point as a map of tangents.
 
+use mlgrad_core::tape::NodeId;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -25,7 +26,7 @@ impl JvpFunction {
                 tangents.len()
             )));
         }
-        let mut directions = Vec::new();
+        let (mut all, aliases) = (Vec::new(), r.aliases());
         for (k, (tangent, argument)) in tangents.iter().zip(&r.arguments).enumerate() {
             let mut leaves = Vec::new();
             if !Tree::flatten(&tangent, &mut leaves)?.same(py, &argument.tree)? {
@@ -33,12 +34,23 @@ impl JvpFunction {
                     "linearize: tangent {k} has another structure (of lists, tuples, dicts) than primal {k}"
                 )));
             }
-            for (leaf, &alias) in leaves.iter().zip(&argument.nodes) {
-                directions.push(Some(r.seed(py, "tangent", leaf, alias)?));
-            }
+            all.extend(leaves);
         }
-        let found = walks::jvp_filled(py, &r.trace, &r.aliases(), &directions, &r.result.nodes)?;
-        let mut leaves = r.deliver(py, &found, mark)?.into_iter();
+        let walk = |given: &[NodeId]| {
+            let directions: Vec<Option<NodeId>> = given.iter().copied().map(Some).collect();
+            walks::jvp_filled(py, &r.trace, &aliases, &directions, &r.result.nodes)
+        };
+        let leaves = match r.visitor(&all) {
+            Some(visitor) => r.walk_for(py, &visitor, "tangent", &all, &aliases, mark, walk)?,
+            None => {
+                let mut given = Vec::with_capacity(all.len());
+                for (leaf, &alias) in all.iter().zip(&aliases) {
+                    given.push(r.seed(py, "tangent", leaf, alias)?);
+                }
+                r.deliver(py, &walk(&given)?, mark)?
+            }
+        };
+        let mut leaves = leaves.into_iter();
         r.result.tree.unflatten(py, &mut leaves)
     }
 

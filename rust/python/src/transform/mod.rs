@@ -5,6 +5,7 @@ mod closure;
 mod control;
 mod custom;
 mod grad;
+mod host;
 mod jvp;
 mod linearize;
 mod recorded;
@@ -20,7 +21,7 @@ use pyo3::prelude::*;
 
 pub use callable::{Held, bind, check_callable, describe};
 pub use session::{Session, copy_any, fresh, wrap_argument};
-pub use walks::vjp as reverse_walk;
+pub use walks::{prepare as prepare_walk, vjp as reverse_walk};
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     grad::register(m)?;
@@ -32,5 +33,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     traced::register(m)?;
     closure::register(m)?;
     vmap::register(m)?;
-    custom::register(m)
+    custom::register(m)?;
+    host::register(m)
 }

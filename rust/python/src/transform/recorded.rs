@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::callable::check_callable;
+use super::host::run_pending;
 use super::session::{Leaves, Session, any_array, copy_any};
 use super::walks;
 use crate::array::Array;
@@ -132,6 +133,69 @@ impl Recorded {
             )));
         }
         t.cast(given, dtype).or_raise(py)
+    }
+
+    /// Where this is the outermost transform, and one of these leaves is an Array of another trace: that trace.
+    pub fn visitor(&self, leaves: &[Bound<'_, PyAny>]) -> Option<Arc<Trace>> {
+        let other = leaves.iter().filter_map(|l| l.cast_exact::<Array>().ok()).map(|a| a.get().trace().clone());
+        other.filter(|_| self.outermost).find(|t| !Arc::ptr_eq(t, &self.trace))
+    }
+
+    /// A walk whose seeds (like `like`) are of another trace: it is done here from abstract seeds, and planted there.
+    #[expect(clippy::too_many_arguments, reason = "one call of a recorded function")]
+    pub fn walk_for(
+        &self,
+        py: Python<'_>,
+        visitor: &Arc<Trace>,
+        name: &str,
+        leaves: &[Bound<'_, PyAny>],
+        like: &[NodeId],
+        mark: usize,
+        walk: impl FnOnce(&[NodeId]) -> PyResult<Vec<NodeId>>,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        let session = Session::on(visitor);
+        let what = self.what;
+        let mut seeds = Vec::with_capacity(like.len());
+        for (leaf, &like) in leaves.iter().zip(like) {
+            let x = session.node(py, what, leaf)?;
+            let (want, dtype) = meta(&self.trace.access(), like);
+            let mut state = visitor.lock()?;
+            let got = state.tape.shape(x).clone();
+            if got != want {
+                drop(state);
+                return Err(PyValueError::new_err(format!(
+                    "{what}: the {name} has shape {}, but what it belongs to has shape {}",
+                    shape::show(&got),
+                    shape::show(&want)
+                )));
+            }
+            let x = state.tape.cast(x, dtype);
+            drop(state);
+            seeds.push(x.or_raise(py)?);
+        }
+        let abstracts: mlgrad_core::Result<Vec<NodeId>> = {
+            let t = &mut self.trace.access().tape;
+            let scope = t.open_scope();
+            like.iter()
+                .map(|&x| {
+                    let (shape, dtype) = (t.shape(x).clone(), t.dtype(x));
+                    t.abstract_param(scope, shape, dtype)
+                })
+                .collect()
+        };
+        let abstracts = abstracts.or_raise(py)?;
+        let found = walk(&abstracts)?;
+        let cutting = {
+            let t = &mut self.trace.access().tape;
+            let cutting = t.cutting(&found, &abstracts);
+            // nobody refers to what the walk has recorded
+            t.truncate(mark);
+            cutting
+        };
+        let planted = visitor.lock()?.tape.plant(cutting, abstracts.into_iter().zip(seeds));
+        let planted = planted.or_raise(py)?;
+        run_pending(py, visitor)?;
+        planted.iter().map(|&n| Ok(Array::wrap(py, visitor, n)?.into_any())).collect()
     }
 
     /// Where the tape ends before a walk.

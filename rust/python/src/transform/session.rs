@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mlgrad_core::numpy::Operand;
 use mlgrad_core::tape::{DType, NodeId, Value, shape};
 use numpy::PyUntypedArray;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -65,6 +65,18 @@ impl Session {
         Session { trace: trace.clone(), outermost: false, start: 0, opened: None, keep: true }
     }
 
+    /// On a trace of its own, which keeps the lines of nodes if `lines`. Refused inside another transform.
+    pub fn alone(what: &str, lines: bool) -> PyResult<Session> {
+        if Trace::current().is_some() {
+            return Err(PyRuntimeError::new_err(format!(
+                "{what} needs a tape of its own and cannot be used inside a transform or a Tape; do it outside"
+            )));
+        }
+        let trace = if lines { Trace::with_lines() } else { Trace::new(false) };
+        let opened = Some(trace.open());
+        Ok(Session { trace, outermost: true, start: 0, opened, keep: false })
+    }
+
     /// The trace outlives this call: somebody else closes it.
     pub fn keep(&mut self) {
         self.keep = true;
@@ -89,8 +101,15 @@ impl Session {
         let tree = Tree::flatten(argument, &mut leaves)?;
         let mut nodes = Nodes::with_capacity(leaves.len());
         let mut handles = Vec::with_capacity(leaves.len());
-        for leaf in &leaves {
-            let (alias, handle) = self.leaf(what, which, leaf)?;
+        for (k, leaf) in leaves.iter().enumerate() {
+            let (alias, handle) = match self.leaf(what, which, leaf) {
+                // once more, with the path to the leaf
+                Err(_) if leaves.len() > 1 || !matches!(tree, Tree::Leaf) => {
+                    let at = tree.paths(py).swap_remove(k);
+                    self.leaf(what, format_args!("{which}{at}"), leaf)?
+                }
+                other => other?,
+            };
             nodes.push(alias);
             handles.push(handle.into_any());
         }
@@ -118,7 +137,13 @@ impl Session {
         leaf: &Bound<'_, PyAny>,
     ) -> PyResult<(NodeId, bool)> {
         let py = leaf.py();
-        let operand = convert::lift(py, &self.trace, leaf)?;
+        let Some(operand) = convert::try_lift(py, &self.trace, leaf)? else {
+            return Err(PyTypeError::new_err(format!(
+                "{what}: {which} is a {}, which has no derivative; give arrays and floats alone to what is differentiated, and \
+                 the rest in arguments of its own (outside argnums), which reach the function unchanged",
+                leaf.get_type().name()?
+            )));
+        };
         if let Operand::Float(v) = operand {
             let node = self
                 .trace
@@ -186,6 +211,9 @@ impl Session {
 
     /// `nodes` as what the caller of the transform gets: Arrays inside another transform, NumPy outside.
     pub fn deliver(&mut self, py: Python<'_>, nodes: &[NodeId], arrays_given: bool) -> PyResult<Vec<Py<PyAny>>> {
+        if self.trace.keeps_lines {
+            self.trace.note_line(py)?;
+        }
         if !self.outermost {
             if arrays_given || self.trace.jit || self.looks_outside(nodes) {
                 return nodes.iter().map(|&n| Ok(Array::wrap(py, &self.trace, n)?.into_any())).collect();

@@ -1,5 +1,6 @@
 //! vjp: the value of a function, and the map from cotangents of the result to those of the arguments.
 
+use mlgrad_core::tape::NodeId;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -24,16 +25,26 @@ impl VjpFunction {
                 "vjp: the cotangent has another structure (of lists, tuples, dicts) than the result of the function",
             ));
         }
-        let (mut outputs, mut given) = (Vec::new(), Vec::new());
-        for (leaf, &y) in leaves.iter().zip(&r.result.nodes) {
+        let (mut outputs, mut inexact) = (Vec::new(), Vec::new());
+        for (leaf, &y) in leaves.into_iter().zip(&r.result.nodes) {
             if r.trace.access().tape.dtype(y).is_inexact() {
-                given.push(r.seed(py, "cotangent", leaf, y)?);
+                inexact.push(leaf);
                 outputs.push(y);
             }
         }
         let aliases = r.aliases();
-        let found = walks::vjp_filled(py, &r.trace, &outputs, &given, &aliases)?;
-        let mut leaves = r.deliver(py, &found, mark)?.into_iter();
+        let walk = |given: &[NodeId]| walks::vjp_filled(py, &r.trace, &outputs, given, &aliases);
+        let leaves = match r.visitor(&inexact) {
+            Some(visitor) => r.walk_for(py, &visitor, "cotangent", &inexact, &outputs, mark, walk)?,
+            None => {
+                let mut given = Vec::with_capacity(outputs.len());
+                for (leaf, &y) in inexact.iter().zip(&outputs) {
+                    given.push(r.seed(py, "cotangent", leaf, y)?);
+                }
+                r.deliver(py, &walk(&given)?, mark)?
+            }
+        };
+        let mut leaves = leaves.into_iter();
         let parts: Vec<Py<PyAny>> =
             r.arguments.iter().map(|a| a.tree.unflatten(py, &mut leaves)).collect::<PyResult<_>>()?;
         PyTuple::new(py, parts)

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::callable::{Held, bind, check_callable, describe};
+use super::host::run_pending;
 use super::scope::Scope;
 use super::session::{Session, any_array};
 use crate::array::Array;
@@ -145,7 +146,11 @@ impl Vmap {
         let wanted: Vec<NodeId> = {
             let mut state = session.trace.lock()?;
             let t = &mut state.tape;
-            let found = walk::batch(t, &examples, &batches, size, &result.nodes).or_raise(py)?;
+            // calls of the host are done for every example, whatever becomes of them
+            let effects = t.take_effects(scope.number);
+            let all: Vec<NodeId> = result.nodes.iter().chain(&effects).copied().collect();
+            let mut found = walk::batch(t, &examples, &batches, size, &all).or_raise(py)?;
+            found.truncate(result.nodes.len());
             let mut wanted = Vec::with_capacity(found.len());
             for ((y, batched), axis) in found.into_iter().zip(&out_axes) {
                 let Some(axis) = *axis else {
@@ -171,6 +176,7 @@ impl Vmap {
             wanted
         };
         drop(scope);
+        run_pending(py, &session.trace)?;
         let arrays = !session.outermost && any_array(args, kwargs)?;
         let mut out = session.deliver(py, &wanted, arrays)?.into_iter();
         Ok(result.tree.unflatten(py, &mut out)?.into_bound(py))

@@ -9,6 +9,7 @@ use mlgrad_core::walk::rules::{self, Met, Template};
 use pyo3::prelude::*;
 
 use super::custom::OnTape;
+use super::host::run_pending;
 use super::scope::Scope;
 use crate::error::OrRaise;
 use crate::trace::Trace;
@@ -23,7 +24,10 @@ pub fn vjp(
 ) -> PyResult<Vec<Option<NodeId>>> {
     prepare(py, trace, arguments, outputs, true)?;
     let found = walk::vjp(&mut trace.access().tape, outputs, cotangents, arguments);
-    found.or_raise(py)
+    let found = found.or_raise(py)?;
+    // rules may call the host
+    run_pending(py, trace)?;
+    Ok(found)
 }
 
 /// The same with zeros in the place of structural ones.
@@ -47,7 +51,9 @@ pub fn jvp_filled(
     outputs: &[NodeId],
 ) -> PyResult<Vec<NodeId>> {
     prepare(py, trace, arguments, outputs, false)?;
-    let found = walk::jvp(&mut trace.access().tape, arguments, tangents, outputs).or_raise(py)?;
+    let found = walk::jvp(&mut trace.access().tape, arguments, tangents, outputs);
+    let found = found.or_raise(py)?;
+    run_pending(py, trace)?;
     filled(py, trace, found, outputs)
 }
 
@@ -114,8 +120,9 @@ fn record(py: Python<'_>, trace: &Arc<Trace>, m: Met) -> PyResult<()> {
     let seeds = scope.params(py, if m.vjp { &outs } else { args }, false)?;
     let results = mapped(py, trace, rule, m.vjp, &op.levels, args, &outs, &seeds)?;
     let number = scope.number;
+    let effects = trace.lock()?.tape.take_effects(number);
     drop(scope);
-    let template = Template { seeds, results, effects: Vec::new(), scope: number };
+    let template = Template { seeds, results, effects, scope: number };
     trace.lock()?.tape.keep_rule(m.node, m.vjp, template);
     Ok(())
 }
@@ -155,7 +162,9 @@ fn mapped(
     let results: mlgrad_core::Result<Vec<Option<NodeId>>> = (|| {
         let mut state = trace.access();
         let t = &mut state.tape;
-        let mut batched = walk::batch(t, &examples, &values, level.size, &some)?.into_iter();
+        let mut wanted = some;
+        wanted.extend(t.take_effects(scope.number));
+        let mut batched = walk::batch(t, &examples, &values, level.size, &wanted)?.into_iter();
         let mut out = Vec::with_capacity(found.len());
         for (k, x) in found.iter().enumerate() {
             let (Some(_), Some((y, is_batched))) = (x, if x.is_some() { batched.next() } else { None }) else {

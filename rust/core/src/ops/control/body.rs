@@ -22,6 +22,8 @@ struct Inner {
     key: u128,
     params: Vec<Meta>,
     outputs: Vec<Meta>,
+    /// Whether a rule of a user is in it.
+    private: bool,
     derived: Mutex<FxHashMap<Vec<u64>, Arc<Derived>>>,
     /// By which outputs are wanted; the cache of plans and the calls in other plans own them.
     plans: Mutex<Vec<(Mask, Weak<Plan>)>>,
@@ -77,6 +79,12 @@ const MAX_BYTES: usize = 64 << 20;
 impl Body {
     pub fn new(program: Program) -> Body {
         let key = program.key();
+        // rules of users are told apart by their place in memory: such a body is not found again, and not kept for that
+        let private = program.nodes.iter().any(|n| match &n.op {
+            Op::Custom(_) => true,
+            Op::Control(c) => c.bodies().any(|b| b.0.private),
+            _ => false,
+        });
         if let Some(known) = locked(&KNOWN).get_or_insert_default().bodies.get(&key) {
             return known.clone();
         }
@@ -85,8 +93,18 @@ impl Body {
         };
         let (params, outputs) = (meta(&program.params), meta(&program.outputs));
         let bytes = program.bytes();
-        let body =
-            Body(Arc::new(Inner { program, key, params, outputs, derived: Mutex::default(), plans: Mutex::default() }));
+        let body = Body(Arc::new(Inner {
+            program,
+            key,
+            params,
+            outputs,
+            private,
+            derived: Mutex::default(),
+            plans: Mutex::default(),
+        }));
+        if private {
+            return body;
+        }
         let mut dropped = Vec::new();
         let mut guard = locked(&KNOWN);
         let known = guard.get_or_insert_default();
@@ -106,6 +124,30 @@ impl Body {
         drop(guard);
         drop(dropped);
         body
+    }
+
+    /// Whether anything in it depends on parameter `k`.
+    pub fn reads(&self, k: usize) -> bool {
+        let (p, program) = (self.0.program.params[k], &self.0.program);
+        program.outputs.contains(&p) || program.nodes.iter().any(|n| n.inputs.contains(&p))
+    }
+
+    /// The same without some of its parameters, none of which anything depends on.
+    pub fn keeping(&self, keep: &[bool]) -> Body {
+        if keep.iter().all(|&k| k) {
+            return self.clone();
+        }
+        let program = &self.0.program;
+        let gone: FxHashSet<u32> = program.params.iter().zip(keep).filter(|(_, k)| !**k).map(|(&p, _)| p).collect();
+        let mut place = vec![0; program.nodes.len()];
+        let mut nodes = Vec::with_capacity(program.nodes.len() - gone.len());
+        for (i, n) in program.nodes.iter().enumerate().filter(|(i, _)| !gone.contains(&(*i as u32))) {
+            place[i] = nodes.len() as u32;
+            let inputs = n.inputs.iter().map(|&x| place[x as usize]).collect();
+            nodes.push(plan::Node { inputs, ..n.clone() });
+        }
+        let at = |list: &[u32]| list.iter().filter(|x| !gone.contains(x)).map(|&x| place[x as usize]).collect();
+        Body::new(Program { nodes, params: at(&program.params), outputs: at(&program.outputs) })
     }
 
     pub fn params(&self) -> &[Meta] {
@@ -276,7 +318,7 @@ pub fn stays_inside(op: &Op) -> bool {
         | Op::Scan(_)
         | Op::Sort(_) => false,
         // as one with what it is a result of
-        Op::Project(_) | Op::Control(_) | Op::Custom(_) => true,
+        Op::Project(_) | Op::Control(_) | Op::Custom(_) | Op::Host(_) => true,
     }
 }
 

@@ -18,6 +18,17 @@ pub struct Branch {
 }
 
 impl Branch {
+    /// The derived operation on these inputs, without those that none of its bodies reads.
+    fn push(bodies: Vec<Body>, inputs: &[NodeId], t: &mut Tape) -> Result<Vec<NodeId>> {
+        let first = usize::from(bodies.len() > 1);
+        let count = inputs.len() - first;
+        let read: Vec<bool> = (0..count).map(|k| bodies.iter().any(|b| b.reads(k))).collect();
+        let bodies = bodies.iter().map(|b| b.keeping(&read)).collect();
+        let mut from = inputs[..first].to_vec();
+        from.extend(chosen(&inputs[first..], &read));
+        Ok(t.push_tuple(Branch { bodies }.into(), &from)?.1)
+    }
+
     /// The place of the first argument of the bodies.
     fn first(&self) -> usize {
         usize::from(self.bodies.len() > 1)
@@ -114,7 +125,7 @@ impl Tuple for Branch {
         let given: Vec<NodeId> = cotangents.iter().flatten().copied().collect();
         let mut from: Vec<NodeId> = inputs.to_vec();
         from.extend(given);
-        let (_, results) = r.t.push_tuple(Branch { bodies }.into(), &from)?;
+        let results = Branch::push(bodies, &from, r.t)?;
         let mut out = none(inputs.len());
         for (k, x) in scattered(&results.into_iter().zip(flows).collect::<Vec<_>>(), &want).into_iter().enumerate() {
             out[k + self.first()] = x.filter(|x| x.1).map(|x| x.0.into());
@@ -145,7 +156,7 @@ impl Tuple for Branch {
         }
         let mut from: Vec<NodeId> = inputs.to_vec();
         from.extend(tangents.iter().flatten());
-        let (_, results) = t.push_tuple(Branch { bodies }.into(), &from)?;
+        let results = Branch::push(bodies, &from, t)?;
         let results: Vec<(NodeId, bool)> = results.into_iter().zip(flows).collect();
         Ok(scattered(&results, &inexact).into_iter().map(|x| x.filter(|x| x.1).map(|x| x.0)).collect())
     }

@@ -24,6 +24,15 @@ pub enum Control {
 }
 
 impl Control {
+    /// All bodies.
+    pub fn bodies(&self) -> Box<dyn Iterator<Item = &Body> + '_> {
+        match self {
+            Control::Branch(c) => Box::new(c.bodies.iter()),
+            Control::For(c) => Box::new(std::iter::once(&c.body)),
+            Control::While(c) => Box::new(std::iter::once(&c.condition).chain(c.stages.iter().map(|s| &s.body))),
+        }
+    }
+
     fn rules(&self) -> &dyn Tuple {
         match self {
             Control::Branch(c) => c,

@@ -3,26 +3,35 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use super::rows::RowDraft;
 use super::{Home, LARGE, Lower, REGISTERS, SMALL, bytes, fold_kernels, misplaced};
 use crate::Result;
 use crate::exec::narrow;
-use crate::exec::region::{BlockFold, Instr, Mem, Operand, Place, Region, group_rows};
+use crate::exec::region::{BlockFold, Instr, Mem, Operand, Place, Region};
+use crate::exec::rows::RowInstr;
 use crate::exec::strided::Strided;
 use crate::math::reduce::BLOCK;
 use crate::math::{self, Kernel};
+use crate::ops::ReduceOp;
 use crate::plan::frame::Frame;
-use crate::plan::ir::{DIRECT, Ir, Kind, Node, Ref};
+use crate::plan::ir::{DIRECT, Fold, Ir, Kind, Node, Ref};
 use crate::plan::memory::padded;
 use crate::plan::region;
+use crate::plan::rows::{Role, repeats};
 use crate::plan::view::View;
 
-fn trailing(ir: &Ir, r: &region::Region) -> bool {
-    r.folds.iter().any(|&f| matches!(ir.nodes[f as usize].kind, Kind::Fold(f) if !f.leading))
+/// Whether rows of several leaves are reduced where blocks are no whole rows.
+fn has_long(ir: &Ir, r: &region::Region) -> bool {
+    let trailing = |&f: &u32| matches!(ir.nodes[f as usize].kind, Kind::Fold(f) if !f.leading);
+    r.cut.row() > BLOCK && !r.cut.by_rows() && r.folds.iter().any(trailing)
 }
+
+/// Elements of a block of several rows, at most.
+pub(super) const ROW_BLOCK: usize = 2048;
 
 /// A value while a region is lowered.
 #[derive(Clone, Copy)]
-enum Local {
+pub(super) enum Local {
     /// A register, by the place of the value in the list of lives.
     Register(usize),
     /// A register for the whole run of a task.
@@ -30,29 +39,33 @@ enum Local {
     Mem(usize),
 }
 
-enum Draft {
+pub(super) enum Draft {
     Map { f: Kernel, dst: Local, inputs: SmallVec<[Local; 3]>, reuse: bool },
     Load { place: Place, view: Box<Strided>, dst: Local },
     Iota { dst: Local },
     Fold { fold: u32, src: Local },
+    Row(RowDraft),
     Mask { frame: Box<Frame>, size: usize, dst: Local, src: Local },
 }
 
 /// One region on its way to code.
 pub(super) struct Blocks<'l, 'a> {
-    l: &'l mut Lower<'a>,
-    r: &'l region::Region,
-    unit: u32,
-    locals: FxHashMap<u32, Local>,
+    pub(super) l: &'l mut Lower<'a>,
+    pub(super) r: &'l region::Region,
+    pub(super) unit: u32,
+    pub(super) locals: FxHashMap<u32, Local>,
+    pub(super) column_views: FxHashMap<(u32, u32), Local>,
     views: FxHashMap<(u32, u32), Local>,
     mems: Vec<Mem>,
     mem_at: FxHashMap<(Place2, usize, Inside), usize>,
-    drafts: Vec<Draft>,
-    prologue: Vec<Draft>,
-    /// The last draft that reads each register value.
-    lives: Vec<usize>,
+    pub(super) drafts: Vec<Draft>,
+    pub(super) prologue: Vec<Draft>,
+    /// The last draft that reads each register value, and whether it is a column.
+    lives: Vec<(usize, bool)>,
     fixed: usize,
-    cost: usize,
+    pub(super) cost: usize,
+    /// Tenths of a nanosecond a row.
+    pub(super) column_cost: usize,
 }
 
 type Place2 = (u32, usize);
@@ -66,6 +79,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
             r,
             unit,
             locals: FxHashMap::default(),
+            column_views: FxHashMap::default(),
             views: FxHashMap::default(),
             mems: Vec::new(),
             mem_at: FxHashMap::default(),
@@ -74,6 +88,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
             lives: Vec::new(),
             fixed: 0,
             cost: 0,
+            column_cost: 0,
         }
     }
 
@@ -97,14 +112,24 @@ impl<'l, 'a> Blocks<'l, 'a> {
         Local::Mem(at)
     }
 
-    fn register(&mut self) -> Local {
-        self.lives.push(0);
+    pub(super) fn register(&mut self) -> Local {
+        self.lives.push((0, false));
         Local::Register(self.lives.len() - 1)
     }
 
-    fn read(&mut self, l: Local) -> Local {
+    pub(super) fn column_register(&mut self) -> Local {
+        self.lives.push((0, true));
+        Local::Register(self.lives.len() - 1)
+    }
+
+    pub(super) fn fixed_register(&mut self) -> Local {
+        self.fixed += 1;
+        Local::Fixed(self.fixed - 1)
+    }
+
+    pub(super) fn read(&mut self, l: Local) -> Local {
         if let Local::Register(k) = l {
-            self.lives[k] = self.drafts.len();
+            self.lives[k].0 = self.drafts.len();
         }
         l
     }
@@ -115,7 +140,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
         (matches!(n.kind, Kind::Param) && matches!(self.l.home[x as usize], Home::Outside(_))).then(|| bytes(n))
     }
 
-    fn operand(&mut self, r: Ref) -> Result<Local> {
+    pub(super) fn operand(&mut self, r: Ref) -> Result<Local> {
         let ir = self.l.ir;
         let from = &ir.nodes[r.node as usize];
         let size = from.dtype.size();
@@ -134,16 +159,20 @@ impl<'l, 'a> Blocks<'l, 'a> {
         if let Some(&local) = self.views.get(&(r.node, r.view)) {
             return Ok(local);
         }
+        if let Some(local) = self.spread(r) {
+            self.views.insert((r.node, r.view), local);
+            return Ok(local);
+        }
         let place = self.l.place(r.node)?;
         let view = Strided::new(&ir.views[r.view as usize], size);
+        let same_rows = self.r.cut.by_rows() && repeats(&ir.views[r.view as usize], self.r.cut.row());
         let inside = view.as_range();
         let local = if view.is_contiguous() || inside.is_some() {
             let readable = self.readable(r.node).map(|end| end.wrapping_add_signed(-view.offset));
             let place = Place { offset: place.offset.wrapping_add_signed(view.offset), ..place };
             self.mem_inside(place, size, readable, inside, false)
-        } else if view.is_splat() {
-            let dst = Local::Fixed(self.fixed);
-            self.fixed += 1;
+        } else if view.is_splat() || same_rows {
+            let dst = self.fixed_register();
             self.prologue.push(Draft::Load { place, view: Box::new(view), dst });
             dst
         } else {
@@ -160,11 +189,19 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let ir = self.l.ir;
         let mut folds: FxHashMap<u32, SmallVec<[u32; 2]>> = FxHashMap::default();
         for (k, &f) in self.r.folds.iter().enumerate() {
+            if let Role::Weighted { .. } = self.l.roles[f as usize] {
+                continue;
+            }
             folds.entry(ir.nodes[f as usize].inputs[0].node).or_default().push(k as u32);
         }
-        let long = self.r.row > BLOCK && trailing(ir, self.r);
+        let long = has_long(ir, self.r);
         for &x in &self.r.nodes {
             let n = &ir.nodes[x as usize];
+            let role = self.l.roles[x as usize];
+            if role != Role::None {
+                self.column(x, role)?;
+                continue;
+            }
             self.cost += n.cost as usize;
             let dst = |b: &mut Self| -> Result<Local> {
                 if b.l.stored[x as usize] && b.l.home_unit[x as usize] == b.unit {
@@ -227,20 +264,30 @@ impl<'l, 'a> Blocks<'l, 'a> {
             };
             self.locals.insert(x, local);
             for &k in folds.get(&x).into_iter().flatten() {
-                self.read(local);
-                self.drafts.push(Draft::Fold { fold: k, src: local });
+                self.reduce(k, local);
             }
         }
         for (k, &f) in self.r.folds.iter().enumerate() {
+            if let Role::Weighted { matrix, .. } = self.l.roles[f as usize] {
+                self.weighted(k as u32, f, matrix)?;
+                continue;
+            }
             self.cost += 3;
             let input = ir.nodes[f as usize].inputs[0];
             if !self.locals.contains_key(&input.node) {
                 let src = self.operand(input)?;
-                self.read(src);
-                self.drafts.push(Draft::Fold { fold: k as u32, src });
+                self.reduce(k as u32, src);
             }
         }
         Ok(())
+    }
+
+    fn reduce(&mut self, fold: u32, src: Local) {
+        self.read(src);
+        self.drafts.push(match self.r.cut.by_rows() && !self.is_leading(fold) {
+            true => Draft::Row(RowDraft::Collect { fold, src }),
+            false => Draft::Fold { fold, src },
+        });
     }
 
     /// What a copy reads: memory, or else a value of the block.
@@ -256,13 +303,23 @@ impl<'l, 'a> Blocks<'l, 'a> {
     }
 
     fn is_leading(&self, fold: u32) -> bool {
-        matches!(self.l.ir.nodes[self.r.folds[fold as usize] as usize].kind, Kind::Fold(f) if f.leading)
+        self.fold(self.r.folds[fold as usize]).is_ok_and(|f| f.leading)
+    }
+
+    /// What a reduction of this region, or a product that joins its rows, comes to.
+    fn fold(&self, x: u32) -> Result<Fold> {
+        match (self.l.roles[x as usize], &self.l.ir.nodes[x as usize].kind) {
+            (Role::Weighted { row, .. }, _) => Ok(Fold { op: ReduceOp::Sum, rows: self.r.n / row, row, leading: true }),
+            (_, Kind::Fold(fold)) => Ok(*fold),
+            _ => Err(misplaced()),
+        }
     }
 
     pub fn finish(mut self) -> Result<Region> {
         // registers by the order of drafts
-        let mut free: Vec<usize> = Vec::new();
-        let mut count = self.fixed;
+        // wide ones and columns, each of one length
+        let mut free: [Vec<usize>; 2] = Default::default();
+        let mut counts = [self.fixed, 0];
         let mut at: Vec<usize> = vec![usize::MAX; self.lives.len()];
         let mut body = Vec::with_capacity(self.drafts.len());
         let drafts = std::mem::take(&mut self.drafts);
@@ -271,56 +328,71 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 Draft::Map { inputs, dst, reuse, .. } => (inputs, Some(*dst), *reuse),
                 Draft::Load { dst, .. } | Draft::Iota { dst } => (&[], Some(*dst), false),
                 Draft::Fold { src, .. } => (std::slice::from_ref(src), None, false),
+                Draft::Row(d) => d.uses(),
                 // in place where nobody else reads the input
                 Draft::Mask { src, dst, .. } => (std::slice::from_ref(src), Some(*dst), true),
             };
-            let mut dying: SmallVec<[usize; 3]> = SmallVec::new();
+            let mut dying: SmallVec<[(usize, usize); 3]> = SmallVec::new();
             for &r in reads {
                 if let Local::Register(k) = r
-                    && self.lives[k] == t
-                    && !dying.contains(&at[k])
+                    && self.lives[k].0 == t
                 {
-                    dying.push(at[k]);
+                    let place = (usize::from(self.lives[k].1), at[k]);
+                    if !dying.contains(&place) {
+                        dying.push(place);
+                    }
                 }
             }
             if reuse {
-                free.append(&mut dying.to_vec());
+                dying.drain(..).for_each(|(kind, place)| free[kind].push(place));
             }
             if let Some(Local::Register(k)) = writes {
-                at[k] = free.pop().unwrap_or_else(|| {
-                    count += 1;
-                    count - 1
+                let kind = usize::from(self.lives[k].1);
+                at[k] = free[kind].pop().unwrap_or_else(|| {
+                    counts[kind] += 1;
+                    counts[kind] - 1
                 });
             }
-            if !reuse {
-                free.append(&mut dying.to_vec());
-            }
+            dying.drain(..).for_each(|(kind, place)| free[kind].push(place));
             // what nobody reads
             if let Some(Local::Register(k)) = writes
-                && self.lives[k] <= t
+                && self.lives[k].0 <= t
             {
-                free.push(at[k]);
+                free[usize::from(self.lives[k].1)].push(at[k]);
             }
         }
-        let row = self.r.row.max(1);
+        let cut = self.r.cut;
+        let row = cut.row().max(1);
         let n = self.r.n;
         let has_leading = (0..self.r.folds.len() as u32).any(|k| self.is_leading(k));
         let streams = self.mems.iter().filter(|m| m.step != 0).count();
+        let [count, columns] = counts;
         let fit = REGISTERS / (8 * (count + streams).max(1));
         // a power of two, so that blocks fill leaves
         let piece = 1 << fit.clamp(64, BLOCK).ilog2();
-        let rows_a_block = if row <= BLOCK { (piece / row).max(1) } else { 0 };
-        let size = padded(8 * piece.max(if row <= BLOCK { row * rows_a_block } else { 0 }));
-        let mut registers = count * size;
+        let rows_a_block = if cut.by_rows() {
+            (fit.min(ROW_BLOCK) / row / cut.joined()).max(1) * cut.joined()
+        } else if row <= BLOCK {
+            (piece / row).max(1)
+        } else {
+            0
+        };
+        let size = padded(8 * piece.max(row * rows_a_block));
+        let column_size = padded(8 * rows_a_block);
+        let first_column = count * size;
+        let mut registers = first_column + columns * column_size;
         for m in &mut self.mems {
-            if m.written || m.readable.is_some() || m.inside.is_some() {
+            if m.step != 0 {
                 m.spill = registers;
                 registers += if m.leaf { padded(8 * BLOCK) } else { size };
             }
         }
         let operand = |l: Local| match l {
             Local::Fixed(k) => Operand { index: 0, offset: (k * size) as u32 },
-            Local::Register(k) => Operand { index: 0, offset: (at[k] * size) as u32 },
+            Local::Register(k) => match self.lives[k].1 {
+                false => Operand { index: 0, offset: (at[k] * size) as u32 },
+                true => Operand { index: 0, offset: (first_column + at[k] * column_size) as u32 },
+            },
             Local::Mem(k) => Operand { index: k as u32 + 1, offset: 0 },
         };
         let encode = |d: Draft| match d {
@@ -333,9 +405,28 @@ impl<'l, 'a> Blocks<'l, 'a> {
             Draft::Load { place, view, dst } => Instr::Load { place, view, dst: operand(dst) },
             Draft::Iota { dst } => Instr::Iota { dst: operand(dst) },
             Draft::Fold { fold, src } => Instr::Fold { fold, src: operand(src) },
+            Draft::Row(d) => Instr::Row(match d {
+                RowDraft::Map { f, dst, inputs, .. } => {
+                    let a = inputs.first().map_or(operand(dst), |&x| operand(x));
+                    let b = inputs.get(1).map_or(a, |&x| operand(x));
+                    let c = inputs.get(2).map_or(a, |&x| operand(x));
+                    RowInstr::Map { f, dst: operand(dst), a, b, c }
+                }
+                RowDraft::Load { place, view, dst } => RowInstr::Load { place, view, dst: operand(dst) },
+                RowDraft::Fold { fold, src, dst } => RowInstr::Fold { fold, src: operand(src), dst: operand(dst) },
+                RowDraft::Spread { size, src, dst } => RowInstr::Spread { size, src: operand(src), dst: operand(dst) },
+                RowDraft::Store { size, src, place } => RowInstr::Store { size, src: operand(src), place },
+                RowDraft::Dot { product, matrix, vector, dst } => {
+                    RowInstr::Dot { product, matrix: operand(matrix), vector, dst: operand(dst) }
+                }
+                RowDraft::Weighted { product, fold, operands: [matrix, column] } => {
+                    RowInstr::Weighted { product, fold, matrix: operand(matrix), column: operand(column) }
+                }
+                RowDraft::Collect { fold, src } => RowInstr::Collect { fold, src: operand(src) },
+            }),
             Draft::Mask { frame, size, dst, src } => Instr::Mask { frame, size, dst: operand(dst), src: operand(src) },
         };
-        let long = row > BLOCK && trailing(self.l.ir, self.r);
+        let long = has_long(self.l.ir, self.r);
         let mut epilogue = Vec::new();
         for d in drafts {
             match encode(d) {
@@ -343,36 +434,54 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 other => body.push(other),
             }
         }
-        let prologue = self.prologue.into_iter().map(encode).collect();
-        let rows = n / row;
-        let group = if has_leading { group_rows(rows, row) } else { rows };
+        let prologue = std::mem::take(&mut self.prologue).into_iter().map(encode).collect();
+        let group = cut.group();
         let mut folds = Vec::new();
-        for &f in &self.r.folds {
+        let mut collectors = 0;
+        for (k, &f) in self.r.folds.iter().enumerate() {
             let node = &self.l.ir.nodes[f as usize];
-            let Kind::Fold(fold) = &node.kind else { return Err(misplaced()) };
-            let (block, accumulate, init) = fold_kernels(fold, node.dtype)?;
-            let size = node.dtype.size();
+            let (fold, size) = (self.fold(f)?, node.dtype.size());
+            let (block, accumulate, init) = fold_kernels(&fold, node.dtype)?;
+            let full = cut.by_rows() && !fold.leading;
             let scratch = if fold.leading {
-                (rows.div_ceil(group) - 1) * row * size
+                ((n / row).div_ceil(group) - 1) * fold.row * size
             } else if fold.row > BLOCK {
-                rows * fold.row.div_ceil(BLOCK) * size
+                fold.rows * fold.row.div_ceil(BLOCK) * size
             } else {
                 0
             };
+            let mut collector = (0, 0);
+            if full {
+                collector = (registers, collectors);
+                registers += padded(8 * BLOCK);
+                collectors += 1;
+            }
+            debug_assert_eq!(fold.leading, self.is_leading(k as u32));
             let offset = self.l.large.take(scratch);
             let partial = Place { base: LARGE, offset };
             let dst = self.l.place(f)?;
             let narrow = if fold.leading { None } else { narrow::kernel(fold.op, node.dtype, fold.row) };
-            folds.push((
-                BlockFold { block, narrow, accumulate, init, size, row: fold.row, leading: fold.leading, dst, partial },
-                scratch,
-            ));
+            let leading = fold.leading;
+            let f = BlockFold {
+                block,
+                narrow,
+                accumulate,
+                init,
+                size,
+                row: fold.row,
+                leading,
+                full,
+                collector,
+                dst,
+                partial,
+            };
+            folds.push((f, scratch));
         }
         for (f, scratch) in &folds {
             self.l.large.give_back(f.partial.offset, *scratch);
         }
         self.l.registers = self.l.registers.max(registers);
-        let nanoseconds = n.saturating_mul(self.cost + 3 * streams) / 10;
+        let nanoseconds = (n.saturating_mul(self.cost + 3 * streams)).saturating_add(n / row * self.column_cost) / 10;
         Ok(Region {
             n,
             row,

@@ -1,14 +1,16 @@
 //! From a schedule to code: places for all values, instructions with resolved operands.
 
 mod blocks;
+mod rows;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use self::blocks::Blocks;
+use self::blocks::{Blocks, ROW_BLOCK};
 use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
 use super::region::{self, Schedule};
+use super::rows::Role;
 use super::view::View;
 use crate::exec::control;
 use crate::exec::narrow;
@@ -45,6 +47,7 @@ struct Lower<'a> {
     ir: &'a Ir,
     stored: &'a [bool],
     home_unit: &'a [u32],
+    roles: &'a [Role],
     small_limit: usize,
     code: Code,
     small: SmallPlaces,
@@ -70,6 +73,7 @@ pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize) -> Result<Code> {
         ir,
         stored: &schedule.stored,
         home_unit: &schedule.home,
+        roles: &schedule.roles,
         small_limit,
         code: Code::default(),
         small: SmallPlaces::default(),
@@ -163,10 +167,11 @@ impl Lower<'_> {
                 }
                 region::Unit::Region(region) => {
                     t += 1;
+                    let most = if region.cut.by_rows() { ROW_BLOCK.max(region.cut.row()) } else { BLOCK };
                     for &x in region.nodes.iter().chain(&region.folds) {
                         self.last[x as usize] = self.last[x as usize].max(t);
                         for r in &ir.nodes[x as usize].inputs {
-                            self.use_at(*r, BLOCK, t);
+                            self.use_at(*r, most, t);
                         }
                     }
                 }
@@ -419,11 +424,15 @@ impl Lower<'_> {
             arguments.push(Argument { place, shape: shape.clone(), dtype: *dtype, strides });
         }
         // what is written over dies here: its place is the result's
-        let first = n.inputs.first().map_or(x, |r| r.node);
-        let replaces = matches!(o.op, Op::Windowed(Windowed::Update(_)) | Op::Gather(Gather::Set));
-        let stolen = replaces
-            && n.inputs[0].view == DIRECT
-            && n.inputs[1..].iter().all(|r| r.node != first)
+        let written = match o.op {
+            Op::Windowed(Windowed::Update(_)) | Op::Gather(Gather::Set) => 0,
+            // the sum that a product is added to
+            Op::MatMul(_) => 2,
+            _ => usize::MAX,
+        };
+        let first = n.inputs.get(written).map_or(x, |r| r.node);
+        let stolen = n.inputs.get(written).is_some_and(|r| r.view == DIRECT)
+            && n.inputs.iter().filter(|r| r.node == first).count() == 1
             && self.last[first as usize] == self.now
             && matches!(self.home[first as usize], Home::Small(_) | Home::Large(_))
             && !(self.output.contains_key(&x) && n.n > self.small_limit);
@@ -490,7 +499,7 @@ impl Lower<'_> {
     }
 
     fn finish(mut self) -> Result<Code> {
-        let registers = self.small.take(self.registers);
+        let registers = self.small.fresh(self.registers);
         for unit in &mut self.code.units {
             if let Unit::Region(r) = unit {
                 r.at = Place { base: SMALL, offset: registers };

@@ -75,16 +75,15 @@ pub struct Recording {
     scope: u32,
     start: usize,
     floor: bool,
+    recording: bool,
     pub params: Vec<NodeId>,
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
+        self.finish();
         let mut state = self.trace.access();
         if !state.over {
-            if self.floor {
-                state.tape.pop_floor();
-            }
             state.tape.close_scope(self.scope);
         }
     }
@@ -96,11 +95,12 @@ impl Recording {
         let mut state = session.trace.lock()?;
         let start = state.tape.len();
         let scope = state.tape.open_scope();
+        state.tape.bodies += 1;
         if floor {
             state.tape.push_floor(scope);
         }
         drop(state);
-        Ok(Recording { trace: session.trace.clone(), scope, start, floor, params: Vec::new() })
+        Ok(Recording { trace: session.trace.clone(), scope, start, floor, recording: true, params: Vec::new() })
     }
 
     /// Abstract arguments for the slots, as the user's function gets them.
@@ -116,11 +116,13 @@ impl Recording {
 
     /// What is recorded from here on does not belong to the body.
     pub fn finish(&mut self) {
-        if std::mem::take(&mut self.floor) {
-            let mut state = self.trace.access();
-            if !state.over {
+        let (floor, recording) = (std::mem::take(&mut self.floor), std::mem::take(&mut self.recording));
+        let mut state = self.trace.access();
+        if !state.over {
+            if floor {
                 state.tape.pop_floor();
             }
+            state.tape.bodies -= u32::from(recording);
         }
     }
 

@@ -1,0 +1,156 @@
+//! The code of columns, and of what else a block of whole rows can do (see `exec::rows`).
+
+use smallvec::SmallVec;
+
+use super::blocks::{Blocks, Draft, Local};
+use super::{fold_kernels, misplaced};
+use crate::Result;
+use crate::exec::narrow;
+use crate::exec::region::Place;
+use crate::exec::rows::{Products, RowFold};
+use crate::exec::strided::Strided;
+use crate::math::Kernel;
+use crate::plan::ir::{DIRECT, Kind, Ref};
+use crate::plan::rows::{Role, spreads};
+use crate::plan::view::View;
+
+/// An instruction on columns, with values in place of operands.
+pub(super) enum RowDraft {
+    Map { f: Kernel, dst: Local, inputs: SmallVec<[Local; 3]>, reuse: bool },
+    Load { place: Place, view: Box<Strided>, dst: Local },
+    Fold { fold: Box<RowFold>, src: Local, dst: Local },
+    Spread { size: usize, src: Local, dst: Local },
+    Store { size: usize, src: Local, place: Place },
+    Dot { product: Products, matrix: Local, vector: Place, dst: Local },
+    Weighted { product: Products, fold: u32, operands: [Local; 2] },
+    Collect { fold: u32, src: Local },
+}
+
+impl RowDraft {
+    /// What it reads, what it writes, and whether the result may lie where something was read for the last time.
+    pub fn uses(&self) -> (&[Local], Option<Local>, bool) {
+        match self {
+            RowDraft::Map { inputs, dst, reuse, .. } => (inputs, Some(*dst), *reuse),
+            RowDraft::Load { dst, .. } => (&[], Some(*dst), false),
+            RowDraft::Fold { src, dst, .. } | RowDraft::Spread { src, dst, .. } => {
+                (std::slice::from_ref(src), Some(*dst), false)
+            }
+            RowDraft::Store { src, .. } | RowDraft::Collect { src, .. } => (std::slice::from_ref(src), None, false),
+            RowDraft::Dot { matrix, dst, .. } => (std::slice::from_ref(matrix), Some(*dst), false),
+            RowDraft::Weighted { operands, .. } => (operands, None, false),
+        }
+    }
+}
+
+impl Blocks<'_, '_> {
+    /// Computes a column.
+    pub(super) fn column(&mut self, x: u32, role: Role) -> Result<()> {
+        let ir = self.l.ir;
+        let n = &ir.nodes[x as usize];
+        let size = n.dtype.size();
+        let draft = match (role, &n.kind) {
+            (Role::Fold { row }, Kind::Fold(fold)) => {
+                let src = self.operand(n.inputs[0])?;
+                self.read(src);
+                let (block, _, init) = fold_kernels(fold, n.dtype)?;
+                let fold = RowFold { block, narrow: narrow::kernel(fold.op, n.dtype, row), init, size };
+                self.cost += 3;
+                RowDraft::Fold { fold: Box::new(fold), src, dst: self.column_register() }
+            }
+            (Role::Dot { matrix, .. }, _) => {
+                let a = self.operand(Ref::direct(n.inputs[matrix].node))?;
+                self.read(a);
+                self.cost += 2;
+                let vector = self.l.place(n.inputs[1 - matrix].node)?;
+                let product = Products::new(n.dtype).ok_or_else(misplaced)?;
+                RowDraft::Dot { product, matrix: a, vector, dst: self.column_register() }
+            }
+            (Role::Map { .. }, Kind::Map(f)) => {
+                let mut inputs: SmallVec<[Local; 3]> = SmallVec::new();
+                for r in &n.inputs {
+                    inputs.push(self.column_operand(*r, n.n)?);
+                }
+                for &i in &inputs {
+                    self.read(i);
+                }
+                self.column_cost += n.cost as usize;
+                let reuse = n.inputs.iter().all(|r| ir.nodes[r.node as usize].dtype.size() == size);
+                RowDraft::Map { f: *f, dst: self.column_register(), inputs, reuse }
+            }
+            _ => return Err(misplaced()),
+        };
+        let Some(dst) = draft.uses().1 else { return Err(misplaced()) };
+        self.drafts.push(Draft::Row(draft));
+        self.locals.insert(x, dst);
+        if self.l.stored[x as usize] && self.l.home_unit[x as usize] == self.unit {
+            let place = self.l.place(x)?;
+            self.read(dst);
+            self.drafts.push(Draft::Row(RowDraft::Store { size, src: dst, place }));
+        }
+        Ok(())
+    }
+
+    /// What an operation on columns of `rows` elements reads.
+    pub(super) fn column_operand(&mut self, r: Ref, rows: usize) -> Result<Local> {
+        let ir = self.l.ir;
+        if self.l.is_number(r.node) {
+            return self.operand(r);
+        }
+        if r.view == DIRECT
+            && let Some(&local) = self.locals.get(&r.node)
+        {
+            return Ok(local);
+        }
+        if let Some(&local) = self.column_views.get(&(r.node, r.view)) {
+            return Ok(local);
+        }
+        let place = self.l.place(r.node)?;
+        let view = match r.view {
+            DIRECT => View::whole(&[rows]),
+            v => ir.views[v as usize].clone(),
+        };
+        let view = Box::new(Strided::new(&view, ir.nodes[r.node as usize].dtype.size()));
+        let local = if view.is_splat() {
+            let dst = self.fixed_register();
+            self.prologue.push(Draft::Load { place, view, dst });
+            dst
+        } else {
+            let dst = self.column_register();
+            self.drafts.push(Draft::Row(RowDraft::Load { place, view, dst }));
+            dst
+        };
+        self.column_views.insert((r.node, r.view), local);
+        Ok(local)
+    }
+
+    /// A column of this region, as rows.
+    pub(super) fn spread(&mut self, r: Ref) -> Option<Local> {
+        let column = *self.locals.get(&r.node)?;
+        let rows = self.l.ir.nodes[r.node as usize].n;
+        let row = self.l.roles[r.node as usize].column()?;
+        if row != self.r.cut.row() || !spreads(&self.l.ir.views[r.view as usize], rows, row) {
+            return None;
+        }
+        self.read(column);
+        let dst = self.register();
+        self.cost += 1;
+        let size = self.l.ir.nodes[r.node as usize].dtype.size();
+        self.drafts.push(Draft::Row(RowDraft::Spread { size, src: column, dst }));
+        Some(dst)
+    }
+
+    /// The product of the rows with a column, which all have their values by now.
+    pub(super) fn weighted(&mut self, fold: u32, x: u32, matrix: usize) -> Result<()> {
+        let n = &self.l.ir.nodes[x as usize];
+        let rows = self.l.ir.nodes[n.inputs[1 - matrix].node as usize].n;
+        let a = self.operand(Ref::direct(n.inputs[matrix].node))?;
+        let operands = [a, self.column_operand(n.inputs[1 - matrix], rows)?];
+        for o in operands {
+            self.read(o);
+        }
+        self.cost += 2;
+        let product = Products::new(n.dtype).ok_or_else(misplaced)?;
+        self.drafts.push(Draft::Row(RowDraft::Weighted { product, fold, operands }));
+        Ok(())
+    }
+}
