@@ -143,13 +143,30 @@ def test_value_and_derivatives(name):
 @pytest.mark.parametrize("name", CASES)
 def test_vmap(name):
     f, *args = CASES[name]
-    if name == "piecewise":
-        pytest.skip("NumPy's piecewise wants conditions that are known")
     batch = [np.stack([a, np.multiply(a, 1.125)]) for a in args]
     got = mlgrad.vmap(f)(*batch)
     want = [mlgrad.vjp(f, *(b[k] for b in batch))[0] for k in range(2)]
     for g, *w in zip(leaves(got), *map(leaves, want), strict=True):
         np.testing.assert_allclose(g, np.stack(w), rtol=1e-12, atol=1e-12)
+
+
+def test_piecewise_selects_as_numpy_does():
+    x = np.array([[1.5, 0.2], [0.1, 0.9]])
+    for f in (
+        # rows; the last condition that holds counts; one condition alone; the rest is zero
+        lambda x: np.piecewise(x, [np.array([True, False]), np.array([False, True])], [np.sin, np.exp]),
+        lambda x: np.piecewise(x, [x > 0, x > 1], [lambda v: 10 * v, 5.0]),
+        lambda x: np.piecewise(x[0], x[0] > 0.5, [np.sin]),
+        lambda x: np.piecewise(x, [x > 0.5], [lambda v, k: k * v, lambda v, k: v - k], 3.0),
+        lambda x: np.piecewise(x[0, 0], x[0, 0] > 1, [1.0, np.exp]),
+    ):
+        for run in (lambda f, x: mlgrad.jvp(f, (x,), (x,))[0], lambda f, x: mlgrad.jit(f)(x)):
+            np.testing.assert_allclose(run(f, x), f(x), rtol=1e-15)
+        check_grads(f, (x,), order=2)
+    with pytest.raises(TypeError, match="piecewise: a function gives other values"):
+        mlgrad.grad(lambda x: np.sum(np.piecewise(x, [x > 0.5], [lambda v: v - np.mean(v)])))(x)
+    with pytest.raises(ValueError, match=r"piecewise: a condition of shape \(3,\)"):
+        mlgrad.grad(lambda x: np.sum(np.piecewise(x, [np.ones(3, dtype=bool)], [1.0])))(x)
 
 
 def test_norm_at_zero_has_slope_zero():

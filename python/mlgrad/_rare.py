@@ -6,6 +6,7 @@ refused by Python itself.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable
@@ -157,7 +158,10 @@ def _apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: An
 @_implements(np.piecewise)
 def _piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
     x = _array(x)
-    conditions = list(condlist) if isinstance(condlist, list | tuple) else [condlist]
+    # one condition may stand without a list around it, as in NumPy: then its elements have no axes
+    first = condlist[0] if isinstance(condlist, list | tuple) or np.ndim(condlist) > 0 else condlist
+    alone = first is condlist or (x.ndim != 0 and not isinstance(first, list) and np.ndim(first) == 0)
+    conditions = [_array(c) for c in ([condlist] if alone else condlist)]
     functions = list(funclist)
     if len(functions) == len(conditions) + 1:
         otherwise = functions.pop()
@@ -167,11 +171,42 @@ def _piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> A
         raise ValueError(
             f"piecewise: {len(conditions)} conditions need as many functions or one more, got {len(functions)}"
         )
-    out = otherwise(x, *args, **kw) if callable(otherwise) else np.full_like(x, otherwise)
+    for c in conditions:
+        if c.shape != x.shape[: c.ndim]:
+            raise ValueError(f"piecewise: a condition of shape {c.shape} for an array of shape {x.shape}")
+
+    # a condition selects along the first axes
+    conditions = [np.reshape(c, c.shape + (1,) * (x.ndim - c.ndim)) for c in conditions]
+    covered = functools.reduce(np.logical_or, conditions) if conditions else np.zeros_like(x, dtype=bool)
+
+    def piece(function: Any, where: Any) -> Any:
+        if not callable(function):
+            return function
+        whole = function(x, *args, **kw)
+        _same_on_parts(function, args, kw, x, where, whole)
+        return whole
+
     # the last condition that holds counts
+    out = np.full_like(x, 0) + piece(otherwise, np.logical_not(covered))
     for condition, function in zip(conditions, functions, strict=True):
-        out = np.where(condition, function(x, *args, **kw) if callable(function) else function, out)
-    return out
+        out = np.where(condition, piece(function, condition), out)
+    return out.astype(x.dtype)
+
+
+def _same_on_parts(function: Any, args: Any, kw: Any, x: Any, where: Any, whole: Any) -> None:
+    """Refuse a function that is not elementwise: NumPy's piecewise calls it with the selected elements alone."""
+    try:
+        values = np.asarray(_core.stop_gradient(x))
+        chosen = np.broadcast_to(np.asarray(_core.stop_gradient(where), dtype=bool), values.shape)
+    except TypeError:
+        return  # inside jit or vmap nobody knows the values
+    part = np.asarray(_core.stop_gradient(function(values[chosen], *args, **kw)))
+    expected = np.broadcast_to(np.asarray(_core.stop_gradient(whole)), values.shape)[chosen]
+    if not np.allclose(part, expected, rtol=1e-4, atol=1e-6, equal_nan=True):
+        raise TypeError(
+            "piecewise: a function gives other values for the selected elements alone than for all; with traced arrays "
+            "it has to be elementwise. Write y[mask] = f(x[mask]) instead"
+        )
 
 
 # writes into an array that is there already
