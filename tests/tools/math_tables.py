@@ -148,6 +148,13 @@ def exponentials():
     )
 
 
+    def odd(t):
+        return (mp.sinh(mp.sqrt(t)) - mp.sqrt(t)) / (t * mp.sqrt(t))
+
+    polynomial("SINH_POLY", odd, 0, 1.001, 8, "(sinh r - r) / r³ in r².", lambda t: t)
+    polynomial("SINH_POLY_F32", odd, 0, 1.001, 4, "(sinh r - r) / r³ in r².", lambda t: t)
+
+
 def logarithms():
     reciprocal, high, low = [], [], []
     for j in range(16):
@@ -183,6 +190,8 @@ def logarithms():
         hi, lo = pair(base)
         emit(f"INV_{name}_HI", hi, "A reciprocal logarithm, and")
         emit(f"INV_{name}_LO", lo, "what is missing from it.")
+        emit(f"INV_{name}_HI_F32", single(base), "The same for f32, and")
+        emit(f"INV_{name}_LO_F32", single(base - single(base)), "what is missing from it.")
     f = lambda z: (mp.log1p(z) - z + z**2 / 2) / z**3
     polynomial("LOG_POLY", f, -0.03126, 0.06251, 9, "(ln(1+z) - z + z²/2) / z³.", lambda z: z**2)
     polynomial("LOG_POLY_F32", f, -0.045, 0.0626, 4, "(ln(1+z) - z + z²/2) / z³.", lambda z: z**2)
@@ -247,10 +256,12 @@ def trigonometry():
         "(asin r - r) / r³ in r².",
         lambda t: t,
     )
-    for name, value in (("ATAN_HALF", mp.atan(0.5)), ("ATAN_ONE", mp.pi / 4), ("ATAN_3_HALVES", mp.atan(1.5))):
-        hi, lo = pair(value)
-        emit(f"{name}_HI", hi, "An arc tangent, and")
-        emit(f"{name}_LO", lo, "what is missing from it.")
+    turns = [(1, 0), (1, 0.5), (1, 1), (1, 1.5), (0, 1)] + [(1, 0)] * 11
+    angles = [pair(mp.atan2(s, c)) for c, s in turns]
+    emit("ATAN_COS", [c for c, _ in turns], "Angles of 0, atan 1/2, 1, 3/2 and ∞: c and")
+    emit("ATAN_SIN", [s for _, s in turns], "s, whose ratio is the tangent,")
+    emit("ATAN_HI", [hi for hi, _ in angles], "the angle, and")
+    emit("ATAN_LO", [lo for _, lo in angles], "what is missing from it.")
     # 2/π as 64-bit words, first word the fraction's first 64 bits, for huge arguments.
     save = mp.prec
     mp.prec = 1400
@@ -262,9 +273,10 @@ def trigonometry():
 
 
 def roots():
-    polynomial("RCBRT_POLY", lambda m: m ** (-mpf(1) / 3), 0.75, 1.5, 6, "m^(-1/3) on [0.75, 1.5].")
-    emit("RCBRT_2", double(mpf(2) ** (-mpf(1) / 3)), "2^(-1/3), and")
-    emit("RCBRT_4", double(mpf(4) ** (-mpf(1) / 3)), "4^(-1/3): first guesses only.")
+    polynomial("RCBRT_POLY", lambda m: m ** (-mpf(1) / 3), 0.75, 1.5, 4, "m^(-1/3) on [0.75, 1.5].")
+    powers = [mpf(2) ** {1: 1, 15: -1}.get(j, 0) for j in range(16)]
+    emit("TWO", powers, "2^s by the last four bits of s in -1, 0, 1, and")
+    emit("RCBRT_TWO", [p ** (-mpf(1) / 3) for p in powers], "2^(-s/3): first guesses only.")
 
 
 def erf_pieces():

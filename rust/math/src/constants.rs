@@ -18,6 +18,9 @@ pub(super) trait Constants: Sized + 'static {
     const EXP2_SHIFTED: &'static [Self; 16];
     /// ln 2 in two parts: products of the first with exponents, plus `LOG_HI`, are exact.
     const LN2: (f64, f64);
+    /// 1 / ln 2 and 1 / ln 10 in two parts.
+    const INV_LN2: (f64, f64);
+    const INV_LN10: (f64, f64);
     /// 1/m in few bits, its -ln and what that lacks, by the first four bits of m's fraction.
     const LOG_R: &'static [Self; 16];
     const LOG_HI: &'static [Self; 16];
@@ -26,6 +29,8 @@ pub(super) trait Constants: Sized + 'static {
     fn exp_poly<V: Simd<Elem = Self>>(r: V) -> V;
     /// (ln(1 + z) - z + z²/2) / z³ for -0.045 ≤ z ≤ 0.0625.
     fn log_poly<V: Simd<Elem = Self>>(z: V) -> V;
+    /// (sinh x - x) / x³ in x², for |x| ≤ 1.
+    fn sinh_poly<V: Simd<Elem = Self>>(x2: V) -> V;
 }
 
 impl Constants for f64 {
@@ -37,6 +42,8 @@ impl Constants for f64 {
     const EXP2_REST: &'static [f64; 16] = &t::EXP2_REST;
     const EXP2_SHIFTED: &'static [f64; 16] = &t::EXP2_SHIFTED;
     const LN2: (f64, f64) = (t::LN2_HI, t::LN2_LO);
+    const INV_LN2: (f64, f64) = (t::INV_LN2_HI, t::INV_LN2_LO);
+    const INV_LN10: (f64, f64) = (t::INV_LN10_HI, t::INV_LN10_LO);
     const LOG_R: &'static [f64; 16] = &t::LOG_R;
     const LOG_HI: &'static [f64; 16] = &t::LOG_HI;
     const LOG_LO: &'static [f64; 16] = &t::LOG_LO;
@@ -47,6 +54,10 @@ impl Constants for f64 {
     #[inline(always)]
     fn log_poly<V: Simd<Elem = f64>>(z: V) -> V {
         even_odd(z, &t::LOG_POLY)
+    }
+    #[inline(always)]
+    fn sinh_poly<V: Simd<Elem = f64>>(x2: V) -> V {
+        even_odd(x2, &t::SINH_POLY)
     }
 }
 
@@ -59,6 +70,8 @@ impl Constants for f32 {
     const EXP2_REST: &'static [f32; 16] = &t::EXP2_REST_F32;
     const EXP2_SHIFTED: &'static [f32; 16] = &t::EXP2_SHIFTED_F32;
     const LN2: (f64, f64) = (t::LN2_HI_F32, t::LN2_LO_F32);
+    const INV_LN2: (f64, f64) = (t::INV_LN2_HI_F32, t::INV_LN2_LO_F32);
+    const INV_LN10: (f64, f64) = (t::INV_LN10_HI_F32, t::INV_LN10_LO_F32);
     const LOG_R: &'static [f32; 16] = &t::LOG_R_F32;
     const LOG_HI: &'static [f32; 16] = &t::LOG_HI_F32;
     const LOG_LO: &'static [f32; 16] = &t::LOG_LO_F32;
@@ -69,5 +82,9 @@ impl Constants for f32 {
     #[inline(always)]
     fn log_poly<V: Simd<Elem = f32>>(z: V) -> V {
         even_odd(z, &t::LOG_POLY_F32)
+    }
+    #[inline(always)]
+    fn sinh_poly<V: Simd<Elem = f32>>(x2: V) -> V {
+        even_odd(x2, &t::SINH_POLY_F32)
     }
 }

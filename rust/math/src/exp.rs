@@ -113,24 +113,27 @@ pub(super) fn tanh<V: Simd>(x: V) -> V {
     quotient(n, nl, d, dl).copysign(x)
 }
 
+/// (e^a ± e^-a) / 2 for a ≥ 0, for `minus` of either sign.
+#[inline(always)]
+fn half_sum<V: Simd>(a: V, minus: bool) -> V {
+    let (k, h, q) = exp_parts(a);
+    let k = k.floor();
+    // in units of 2^(k-1): nothing overflows before the last step
+    let rest = (V::c(1.0) / h.mla(q, h)).scale_roughly(-(k + k));
+    (h.mla(q, if minus { -rest } else { rest }) + h).scale(k - V::c(1.0))
+}
+
 #[inline(always)]
 pub(super) fn sinh<V: Simd>(x: V) -> V {
     let a = V::c(V::Elem::EXP_MAX).min(x.abs());
-    let (n, nl, h, l) = expm1_pair(V::c(30.0).min(a));
-    // (E - 1 + (E - 1)/E) / 2
-    let (d, dl) = fast_two_sum(h, l);
-    let small = (n + (nl + quotient(n, nl, d, dl))) * V::c(0.5);
-    let (k, h, q) = exp_parts(a);
-    let large = h.mla(q, h).scale(k - V::c(1.0));
-    V::select(a.lt(V::c(25.0)), small, large).copysign(x)
+    let a2 = a * a;
+    let small = (a * a2).mla(V::Elem::sinh_poly(a2), a);
+    V::select(a.lt(V::c(1.0)), small, half_sum(a, true)).copysign(x)
 }
 
 #[inline(always)]
 pub(super) fn cosh<V: Simd>(x: V) -> V {
-    let a = V::c(V::Elem::EXP_MAX).min(x.abs());
-    let (k, h, q) = exp_parts(a);
-    let half = h.mla(q, h).scale(k - V::c(1.0));
-    half + V::c(0.25) / half
+    half_sum(V::c(V::Elem::EXP_MAX).min(x.abs()), false)
 }
 
 /// 1 / (1 + e^-x).

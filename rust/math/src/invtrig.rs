@@ -2,7 +2,7 @@
 
 use super::dd::{fast_two_sum, two_prod, two_sum};
 use super::log::log_of_sum;
-use super::simd::{Simd64, even_odd};
+use super::simd::{Element, Simd64, even_odd};
 use super::tables as t;
 
 /// atan(a / b) for a, b ≥ 0, not both 0 and not both infinite, as a pair (high, low) that still has to be summed.
@@ -11,26 +11,11 @@ use super::tables as t;
 /// argument stays below 7/16.
 #[inline(always)]
 fn atan_ratio<V: Simd64>(a: V, b: V) -> (V, V) {
-    let mut cos = V::c(1.0);
-    let mut sin = V::c(0.0);
-    let mut hi = V::c(0.0);
-    let mut lo = V::c(0.0);
-    let steps = [
-        (7.0 / 16.0, 1.0, 0.5, t::ATAN_HALF_HI, t::ATAN_HALF_LO),
-        (11.0 / 16.0, 1.0, 1.0, t::ATAN_ONE_HI, t::ATAN_ONE_LO),
-        (19.0 / 16.0, 1.0, 1.5, t::ATAN_3_HALVES_HI, t::ATAN_3_HALVES_LO),
-        (39.0 / 16.0, 0.0, 1.0, t::PIO2_1, t::PIO2_REST),
-    ];
-    let mut i = 0;
-    while i < steps.len() {
-        let (from, c, s, h, l) = steps[i];
-        let m = (b * V::c(from)).le(a);
-        cos = V::select(m, V::c(c), cos);
-        sin = V::select(m, V::c(s), sin);
-        hi = V::select(m, V::c(h), hi);
-        lo = V::select(m, V::c(l), lo);
-        i += 1;
-    }
+    let step = |from: f64, n: i32, before: V| V::select((b * V::c(from)).le(a), V::c(f64::MAGIC + n as f64), before);
+    let at = step(7.0 / 16.0, 1, V::c(f64::MAGIC));
+    let at = step(39.0 / 16.0, 4, step(19.0 / 16.0, 3, step(11.0 / 16.0, 2, at))).bits();
+    let (cos, sin) = (V::lookup(&t::ATAN_COS, at), V::lookup(&t::ATAN_SIN, at));
+    let (hi, lo) = (V::lookup(&t::ATAN_HI, at), V::lookup(&t::ATAN_LO, at));
     // cos is 0 or 1: both products with it are exact.
     let z = (-sin).fma(b, a * cos) / sin.fma(a, b * cos);
     let z2 = z * z;
@@ -78,8 +63,8 @@ fn asin_tail<V: Simd64>(s: V, z: V) -> V {
 #[inline(always)]
 fn half_angle<V: Simd64>(a: V) -> (V, V, V) {
     let z = (V::c(1.0) - a) * V::c(0.5);
-    let s = z.sqrt();
-    let rest = (-s).fma(s, z) / V::c(f64::MIN_POSITIVE).max(s + s);
+    let (s, half) = z.root();
+    let rest = (-s).fma(s, z) * half;
     (z, s, rest)
 }
 
@@ -151,8 +136,9 @@ pub(super) fn atanh<V: Simd64>(x: V) -> V {
     let b = V::select(inside, a, V::c(0.0));
     let (d, dl) = fast_two_sum(V::c(1.0), -b);
     let n = b + b;
-    let q = n / d;
-    let ql = ((-q).fma(d, n) - q * dl) / d;
+    let r = V::c(1.0) / d;
+    let q = n * r;
+    let ql = ((-q).fma(d, n) - q * dl) * r;
     let (h, l) = two_sum(V::c(1.0), q);
     let y = log_of_sum(h, l + ql, V::c(0.0)) * V::c(0.5);
     let edge = V::select(a.eq(V::c(1.0)), V::c(f64::INFINITY), V::c(f64::NAN));
@@ -172,8 +158,8 @@ pub(super) fn hypot<V: Simd64>(x: V, y: V) -> V {
     let (p, pl) = two_prod(a * s, a * s);
     let (q, ql) = two_prod(b * s, b * s);
     let (h, e) = fast_two_sum(p, q);
-    let r = h.sqrt();
-    let rest = ((-r).fma(r, h) + (e + (pl + ql))) / V::c(f64::MIN_POSITIVE).max(r + r);
+    let (r, half) = h.root();
+    let rest = ((-r).fma(r, h) + (e + (pl + ql))) * half;
     let y0 = (r + rest) * back;
     let inf = V::c(f64::INFINITY);
     let either = V::or(x.eq(inf), y.eq(inf));

@@ -1,4 +1,4 @@
-//! The logarithms: ln and ln(1 + x) in either width, the others in f64.
+//! The logarithms, in either width; in pairs in f64.
 //!
 //! x = m · 2^e with 0.75 ≤ m < 1.5; a table gives r ≈ 1/m to eight bits (exactly 1 around 1), so that z = m r - 1 is exact
 //! enough and small, and ln x = e ln 2 - ln r + ln(1 + z).
@@ -10,6 +10,13 @@ use super::tables as t;
 
 #[inline(always)]
 pub(super) fn log<V: Simd>(x: V) -> V {
+    let (s, low) = log_parts(x);
+    fix(x, s + low)
+}
+
+/// ln x as a sum whose second part counts little, for x positive and finite.
+#[inline(always)]
+fn log_parts<V: Simd>(x: V) -> (V, V) {
     let (m, e) = x.split();
     let at = V::bits_shr(m.bits(), V::Elem::MANTISSA - 4);
     let z = m.fma(V::lookup(V::Elem::LOG_R, at), V::c(-1.0));
@@ -17,8 +24,7 @@ pub(super) fn log<V: Simd>(x: V) -> V {
     let (s, err) = fast_two_sum(base, z);
     let low = e.mla(V::c(V::Elem::LN2.1), V::lookup(V::Elem::LOG_LO, at)) + err;
     let q = z.mla(V::Elem::log_poly(z), V::c(-0.5));
-    let y = s + (z * z).mla(q, low);
-    fix(x, y)
+    (s, (z * z).mla(q, low))
 }
 
 /// y where x is positive and finite, else the logarithm's special values.
@@ -66,6 +72,25 @@ pub(super) fn log1p<V: Simd>(x: V) -> V {
     y.copysign(x)
 }
 
+/// ln x as a pair good to some 62 bits, for x positive and finite.
+#[inline(always)]
+pub(super) fn log_pair<V: Simd64>(x: V) -> (V, V) {
+    let (m, e) = x.split();
+    let at = V::bits_shr(m.bits(), 48);
+    let (p, zl) = two_prod(m, V::lookup(&t::LOG_R, at));
+    // exact; where zl is not small beside z, the table's entry is large beside both
+    let z = p - V::c(1.0);
+    let (z2, z2l) = two_prod(z, z);
+    let (z3, z3l) = two_prod(z2, z);
+    let third = z.mla(even_odd(z, &t::LOG_TAIL), V::c(1.0 / 3.0));
+    let (s, e1) = fast_two_sum(z, z2 * V::c(-0.5));
+    let (s, e2) = fast_two_sum(s, z3 * third);
+    let (s, e3) = fast_two_sum(e.fma(V::c(t::LN2_HI), V::lookup(&t::LOG_HI, at)), s);
+    let cubic = z3.fma(third, -(z3 * third)) + z2l.mla(z, z3l) * third;
+    let small = e.mla(V::c(t::LN2_LO), V::lookup(&t::LOG_LO, at)) + zl.mla(z2 - z, z2l.mla(V::c(-0.5), zl));
+    fast_two_sum(s, (e1 + e2) + (e3 + (cubic + small)))
+}
+
 /// ln(h + l) as a pair good to some 66 bits, for h positive and finite, |l| at most half an ulp of h.
 #[inline(always)]
 pub(super) fn log_dd<V: Simd64>(h: V, l: V) -> (V, V) {
@@ -93,30 +118,19 @@ pub(super) fn log_dd<V: Simd64>(h: V, l: V) -> (V, V) {
 }
 
 #[inline(always)]
-pub(super) fn log2<V: Simd64>(x: V) -> V {
-    fix(x, in_base(log_dd(x, V::c(0.0)), t::INV_LN2_HI, t::INV_LN2_LO))
+pub(super) fn log2<V: Simd>(x: V) -> V {
+    in_base(x, V::Elem::INV_LN2)
 }
 
 #[inline(always)]
-pub(super) fn log10<V: Simd64>(x: V) -> V {
-    fix(x, in_base(log_dd(x, V::c(0.0)), t::INV_LN10_HI, t::INV_LN10_LO))
+pub(super) fn log10<V: Simd>(x: V) -> V {
+    in_base(x, V::Elem::INV_LN10)
 }
 
-/// The same for f32 in f64, where no pair is needed.
+/// ln x times a constant given in two parts.
 #[inline(always)]
-pub(super) fn log2_f32<V: Simd64>(x: V) -> V {
-    log(x) * V::c(t::INV_LN2_HI)
-}
-
-/// The same for f32 in f64, where no pair is needed.
-#[inline(always)]
-pub(super) fn log10_f32<V: Simd64>(x: V) -> V {
-    log(x) * V::c(t::INV_LN10_HI)
-}
-
-/// (h + l) · (ch + cl), rounded.
-#[inline(always)]
-pub(super) fn in_base<V: Simd64>((h, l): (V, V), ch: f64, cl: f64) -> V {
-    let (p, pl) = two_prod(h, V::c(ch));
-    p + (l.mla(V::c(ch), pl) + h * V::c(cl))
+fn in_base<V: Simd>(x: V, (high, rest): (f64, f64)) -> V {
+    let (s, low) = log_parts(x);
+    let (p, pl) = two_prod(s, V::c(high));
+    fix(x, p + low.mla(V::c(high), s.mla(V::c(rest), pl)))
 }

@@ -2,14 +2,14 @@
 
 use super::dd::{fast_two_sum, two_prod, two_sum};
 use super::exp::{exp, exp_dd};
-use super::log::{log, log_dd, log1p};
-use super::simd::{Simd64, horner};
+use super::log::{log, log_dd, log_pair, log1p};
+use super::simd::{Element, Simd64, horner};
 use super::tables as t;
 
 /// C's pow: e^(y ln x) with both in pairs.
 #[inline(always)]
 pub(super) fn pow<V: Simd64>(x: V, y: V) -> V {
-    let (h, l) = log_dd(x.abs(), V::c(0.0));
+    let (h, l) = log_pair(x.abs());
     let (p, pl) = two_prod(y, h);
     let pl = V::select(p.abs().lt(V::c(800.0)), y.mla(l, pl), V::c(0.0));
     let (k, e, el) = exp_dd(p.clamp(-760.0, 720.0), pl);
@@ -53,22 +53,20 @@ fn pow_fix<V: Simd64>(x: V, y: V, r: V) -> V {
 pub(super) fn cbrt<V: Simd64>(x: V) -> V {
     let a = x.abs();
     let (m, e) = a.split();
-    // e = 3q + s, s in 0, 1, 2
-    let q = (e * V::c(1.0 / 3.0) + V::c(1.0 / 6.0)).floor();
-    let s = e - q * V::c(3.0);
-    let two = s.gt(V::c(1.5));
-    let one = s.gt(V::c(0.5));
-    let guess = V::select(two, V::c(t::RCBRT_4), V::select(one, V::c(t::RCBRT_2), V::c(1.0)));
-    // z is about m^(-1/3); one step of order three, then the root is corrected by what its cube lacks.
-    let z = horner(m, &t::RCBRT_POLY) * guess;
-    let m = m * V::select(two, V::c(4.0), V::select(one, V::c(2.0), V::c(1.0)));
-    let h = V::c(1.0) - m * z * (z * z);
+    // e = 3q + s, s in -1, 0, 1
+    let q = e.mla(V::c(1.0 / 3.0), V::c(f64::MAGIC)) - V::c(f64::MAGIC);
+    let at = (q.fma(V::c(-3.0), e) + V::c(f64::MAGIC)).bits();
+    // z is about (m 2^s)^(-1/3); one step of order three makes that 32 bits
+    let z = horner(m, &t::RCBRT_POLY) * V::lookup(&t::RCBRT_TWO, at);
+    let m = m * V::lookup(&t::TWO, at);
+    let h = (-(m * z)).fma(z * z, V::c(1.0));
     let z = (z * h).mla(h.mla(V::c(2.0 / 9.0), V::c(1.0 / 3.0)), z);
-    let y = m * z * z;
-    let (y2, y2l) = two_prod(y, y);
-    let (y3, y3l) = two_prod(y2, y);
-    let rest = (m - y3) - y2l.mla(y, y3l);
-    let y = (rest * (z * z)).mla(V::c(1.0 / 3.0), y) * V::pow2(q);
+    // the root to 26 bits, whose square is exact, and what its cube lacks
+    let cut = V::c(1.5 * (1u64 << 27) as f64);
+    let y = (m * z).mla(z, cut) - cut;
+    let rest = (-(y * y)).fma(y, m) * (z * z) * V::c(1.0 / 3.0);
+    // z belongs to m, and not to the cube of y: hence the second order
+    let y = rest.mla(rest.mla(z, V::c(1.0)), y).scale_roughly(q);
     let plain = V::and(a.gt(V::c(0.0)), a.lt(V::c(f64::INFINITY)));
     V::select(plain, y, a).copysign(x)
 }

@@ -217,6 +217,12 @@ pub(super) trait Simd64: Simd<Elem = f64> {
     /// # Safety
     /// `p` is valid for writes of LANES f32, at any alignment.
     unsafe fn store_f32(self, p: *mut u8);
+    /// The root to about an ulp, and half its reciprocal (any finite number at 0), for self finite.
+    #[inline(always)]
+    fn root(self) -> (Self, Self) {
+        let root = self.sqrt();
+        (root, Self::c(0.5) / Self::c(f64::MIN_POSITIVE).max(root))
+    }
 }
 
 /// c[0] + c[1] x + c[2] x² + …, by Horner's rule.

@@ -109,6 +109,20 @@ pub const LN2_16_HI_F32: f64 = 0.043321698904037476;
 pub const LN2_16_LO_F32: f64 = -1.1904088825787085e-10;
 /// (e^r - 1 - r) / r² on |r| ≤ ln 2 / 32. Error of the function's value: 2^-36.5.
 pub static EXP_POLY_F32: [f64; 3] = [0.5, 0.1666696580870061, 0.041667165235658186];
+/// (sinh r - r) / r³ in r². Error of the function's value: 2^-56.6.
+pub static SINH_POLY: [f64; 8] = [
+    0.16666666666666666,
+    0.008333333333333333,
+    0.00019841269841269773,
+    2.755731922404061e-06,
+    2.5052108363972185e-08,
+    1.6059048410081293e-10,
+    7.646624280324512e-13,
+    2.844559673642354e-15,
+];
+/// (sinh r - r) / r³ in r². Error of the function's value: 2^-32.2.
+pub static SINH_POLY_F32: [f64; 4] =
+    [0.16666666646762462, 0.008333339695044161, 0.00019838095593111216, 2.8063312536371787e-06];
 /// 1/m to eight bits, by the first four bits of the fraction of m in [0.75, 1.5).
 pub static LOG_R: [f64; 16] = [
     1.0, 0.9140625, 0.86328125, 0.8203125, 0.78125, 0.74609375, 0.7109375, 0.6796875, 1.3046875, 1.25390625,
@@ -211,10 +225,18 @@ pub const LN2_REST: f64 = 2.3190468138462996e-17;
 pub const INV_LN2_HI: f64 = 1.4426950408889634;
 /// what is missing from it.
 pub const INV_LN2_LO: f64 = 2.0355273740931033e-17;
+/// The same for f32, and
+pub const INV_LN2_HI_F32: f64 = 1.4426950216293335;
+/// what is missing from it.
+pub const INV_LN2_LO_F32: f64 = 1.925963033500011e-08;
 /// A reciprocal logarithm, and
 pub const INV_LN10_HI: f64 = 0.4342944819032518;
 /// what is missing from it.
 pub const INV_LN10_LO: f64 = 1.098319650216765e-17;
+/// The same for f32, and
+pub const INV_LN10_HI_F32: f64 = 0.4342944920063019;
+/// what is missing from it.
+pub const INV_LN10_LO_F32: f64 = -1.0103049952192578e-08;
 /// (ln(1+z) - z + z²/2) / z³. Error of the function's value: 2^-59.5.
 pub static LOG_POLY: [f64; 9] = [
     0.3333333333333333,
@@ -304,18 +326,48 @@ pub static ASIN_POLY: [f64; 13] = [
     -0.014940561086040714,
     0.028819675111196055,
 ];
-/// An arc tangent, and
-pub const ATAN_HALF_HI: f64 = 0.4636476090008061;
+/// Angles of 0, atan 1/2, 1, 3/2 and ∞: c and
+pub static ATAN_COS: [f64; 16] = [1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+/// s, whose ratio is the tangent,
+pub static ATAN_SIN: [f64; 16] = [0.0, 0.5, 1.0, 1.5, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+/// the angle, and
+pub static ATAN_HI: [f64; 16] = [
+    0.0,
+    0.4636476090008061,
+    0.7853981633974483,
+    0.982793723247329,
+    1.5707963267948966,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+];
 /// what is missing from it.
-pub const ATAN_HALF_LO: f64 = 2.2698777452961687e-17;
-/// An arc tangent, and
-pub const ATAN_ONE_HI: f64 = 0.7853981633974483;
-/// what is missing from it.
-pub const ATAN_ONE_LO: f64 = 3.061616997868383e-17;
-/// An arc tangent, and
-pub const ATAN_3_HALVES_HI: f64 = 0.982793723247329;
-/// what is missing from it.
-pub const ATAN_3_HALVES_LO: f64 = 1.3903311031230998e-17;
+pub static ATAN_LO: [f64; 16] = [
+    0.0,
+    2.2698777452961687e-17,
+    3.061616997868383e-17,
+    1.3903311031230998e-17,
+    6.123233995736766e-17,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+];
 /// A word of zeros and the bits of 2/π after the point, 64 a word.
 pub static TWO_OVER_PI_BITS: [u64; 20] = [
     0x0000000000000000,
@@ -339,19 +391,13 @@ pub static TWO_OVER_PI_BITS: [u64; 20] = [
     0x6bfb5fb11f8d5d08,
     0x56033046fc7b6bab,
 ];
-/// m^(-1/3) on [0.75, 1.5]. Error of the function's value: 2^-17.0.
-pub static RCBRT_POLY: [f64; 6] = [
-    1.9565538748511067,
-    -2.2805713080202814,
-    2.401160751888836,
-    -1.5301744924523037,
-    0.5296113095794162,
-    -0.07658278714836508,
-];
-/// 2^(-1/3), and
-pub const RCBRT_2: f64 = 0.7937005259840998;
-/// 4^(-1/3): first guesses only.
-pub const RCBRT_4: f64 = 0.6299605249474366;
+/// m^(-1/3) on [0.75, 1.5]. Error of the function's value: 2^-11.6.
+pub static RCBRT_POLY: [f64; 4] = [1.692524175157686, -1.1758890379632323, 0.6101908102358872, -0.1268802402207406];
+/// 2^s by the last four bits of s in -1, 0, 1, and
+pub static TWO: [f64; 16] = [1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5];
+/// 2^(-s/3): first guesses only.
+pub static RCBRT_TWO: [f64; 16] =
+    [1.0, 0.7937005259840998, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.2599210498948732];
 /// erf around j·25/64: c0, its rest, c1, its rest, c2, ….
 pub static ERF_PIECES: [[f64; 16]; 16] = [
     [

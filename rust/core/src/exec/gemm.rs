@@ -7,7 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::buffer::Buffer;
-use super::gemm_block::{Block, COLS, KC, PackColumns, PackRows, ROWS};
+use super::gemm_block::{Block, COLS, CopyRows, KC, PackColumns, PackRows, ROWS};
 use super::gemv;
 pub use super::lanes::Real;
 use super::lanes::dispatch;
@@ -232,12 +232,9 @@ unsafe fn small<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, mut b: Mat<T>, c: 
     // SAFETY: the caller's; the copy holds k rows of n.
     unsafe {
         if b.col != 1 && n > 1 {
-            for p in 0..k {
-                for j in 0..n {
-                    copy[p * n + j].write(*b.at(p as isize, j as isize));
-                }
-            }
-            b = Mat::new(copy.as_ptr().cast(), n as isize, 1);
+            let to = copy.as_mut_ptr().cast();
+            dispatch(CopyRows { n, k, b, to });
+            b = Mat::new(to, n as isize, 1);
         }
         dispatch(Block { m, n, k, a, a_packed: false, b, b_packed: false, c, c_row: n, accumulate });
     }
@@ -304,30 +301,40 @@ unsafe fn blocked<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, b: Mat<T>, c: *m
                 }
                 let rows = most_rows.min(m - i0);
                 let (a, b) = (a.offset_to(i0, p0), b.offset_to(p0, j0));
+                let (height, width) = tile(rows, cols, depth * size_of::<T>() / 4);
+                let across = cols.div_ceil(width);
+                // rows that one task alone needs are packed by it, right before it reads them
+                let pack_along = a_packed && across == 1;
+                let pack_rows = |i: usize, m: usize| {
+                    // SAFETY: panels inside the matrix and the buffer; each task has its own.
+                    unsafe {
+                        let to = a_to.get().add(i * depth);
+                        dispatch(PackRows { m, k: depth, a: a.offset_to(i, 0), to });
+                    }
+                };
                 // panels to pack, in tasks of some ten µs
                 let (a_step, b_step) = (16 * ROWS, 2 * COLS);
-                let a_tasks = if a_packed { rows.div_ceil(a_step) } else { 0 };
+                let a_tasks = if a_packed && !pack_along { rows.div_ceil(a_step) } else { 0 };
                 let b_tasks = if b_packed && i0 == 0 { cols.div_ceil(b_step) } else { 0 };
                 let pack = |task: usize| {
-                    // SAFETY: panels inside the matrices and the buffers; each task has its own.
-                    unsafe {
-                        if task < a_tasks {
-                            let i = task * a_step;
-                            let to = a_to.get().add(i * depth);
-                            dispatch(PackRows { m: a_step.min(rows - i), k: depth, a: a.offset_to(i, 0), to });
-                        } else {
-                            let j = (task - a_tasks) * b_step;
+                    if task < a_tasks {
+                        pack_rows(task * a_step, a_step.min(rows - task * a_step));
+                    } else {
+                        let j = (task - a_tasks) * b_step;
+                        // SAFETY: as above.
+                        unsafe {
                             let to = b_to.get().add(j * depth);
                             dispatch(PackColumns { n: b_step.min(cols - j), k: depth, b: b.offset_to(0, j), to });
                         }
                     }
                 };
                 run((rows * a_tasks.min(1) + cols * b_tasks.min(1)) * depth * 16, a_tasks + b_tasks, &pack);
-                let (height, width) = tile(rows, cols, depth * size_of::<T>() / 4);
-                let across = cols.div_ceil(width);
                 let block = |task: usize| {
                     let (i, j) = (task / across * height, task % across * width);
                     let (m, n) = (height.min(rows - i), width.min(cols - j));
+                    if pack_along {
+                        pack_rows(i, m);
+                    }
                     // SAFETY: a block inside the matrices; each task has its own part of c.
                     unsafe {
                         let a = if a_packed { Mat::new(a_to.get().add(i * depth), 0, 0) } else { a.offset_to(i, 0) };
@@ -348,21 +355,22 @@ fn run(work: usize, tasks: usize, f: &(dyn Fn(usize) + Sync)) {
     if work < 2 * TASK_WORK || tasks == 1 { (0..tasks).for_each(f) } else { parallel(tasks, f) }
 }
 
+/// Rows of a task: its packed rows stay in the second cache while all columns pass by.
+const TASK_ROWS: usize = 16 * ROWS;
+
 /// The blocks that are tasks: a few for each thread, and none too small. The bits do not depend on this.
 fn tile(rows: usize, cols: usize, work: usize) -> (usize, usize) {
-    let (mut height, mut width) = (16 * ROWS, 8 * COLS);
-    if num_threads() == 1 {
-        return (height, cols);
+    let threads = num_threads();
+    if threads == 1 {
+        return (TASK_ROWS, cols);
     }
-    let tasks = |height: usize, width: usize| rows.div_ceil(height) * cols.div_ceil(width);
-    while tasks(height, width) < 4 * num_threads() && height.min(rows) * width.min(cols) * work > TASK_WORK / 2 {
-        if width > 2 * COLS {
-            width /= 2;
-        } else if height > 2 * ROWS {
-            height /= 2;
-        } else {
-            break;
-        }
+    let (mut height, mut width) = (TASK_ROWS, cols);
+    while rows.div_ceil(height) < 4 * threads && height > 4 * ROWS && height * cols * work > TASK_WORK {
+        height /= 2;
+    }
+    let tasks = |width: usize| rows.div_ceil(height) * cols.div_ceil(width);
+    while tasks(width) < 2 * threads && width > 2 * COLS && height.min(rows) * width * work > TASK_WORK / 2 {
+        width = (width / 2).next_multiple_of(COLS);
     }
     (height, width)
 }

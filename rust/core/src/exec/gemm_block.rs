@@ -12,6 +12,8 @@ use super::lanes::{Kernel, Lanes, Real};
 
 /// Products that are summed in registers before they go to memory.
 pub(super) const KC: usize = 256;
+/// Products whose loop is one turn.
+const UNROLL: usize = 4;
 /// Vectors in a row of a tile.
 const WIDTH: usize = 3;
 /// Rows of the packed matrix on the left come in multiples of this, columns of the right one in multiples of [`COLS`].
@@ -47,9 +49,9 @@ impl<T: Real> Kernel<T> for Block<T> {
             // SAFETY: columns j to j + left, in full vectors and a last one with `part` elements.
             unsafe {
                 match left.div_ceil(V::N) {
-                    1 => self.columns::<V, 1>(j, b, b_row, part),
-                    2 => self.columns::<V, 2>(j, b, b_row, part),
-                    _ => self.columns::<V, WIDTH>(j, b, b_row, part),
+                    1 => self.columns::<V, 1>(j, (b, b_row), part),
+                    2 => self.columns::<V, 2>(j, (b, b_row), part),
+                    _ => self.columns::<V, WIDTH>(j, (b, b_row), part),
                 }
             }
         }
@@ -58,13 +60,13 @@ impl<T: Real> Kernel<T> for Block<T> {
 
 impl<T: Real> Block<T> {
     #[inline(always)]
-    unsafe fn columns<V: Lanes<Elem = T>, const W: usize>(&self, j: usize, b: *const T, b_row: isize, part: usize) {
+    unsafe fn columns<V: Lanes<Elem = T>, const W: usize>(&self, j: usize, b: (*const T, isize), part: usize) {
         // SAFETY: the caller's; part is below N only where PART is.
         unsafe {
-            if part == V::N && !V::MASKED {
-                self.rows::<V, W, false>(j, b, b_row, part);
+            if part == V::N {
+                self.rows::<V, W, false>(j, b, part);
             } else {
-                self.rows::<V, W, true>(j, b, b_row, part);
+                self.rows::<V, W, true>(j, b, part);
             }
         }
     }
@@ -73,8 +75,7 @@ impl<T: Real> Block<T> {
     unsafe fn rows<V: Lanes<Elem = T>, const W: usize, const PART: bool>(
         &self,
         j: usize,
-        b: *const T,
-        b_row: isize,
+        b: (*const T, isize),
         part: usize,
     ) {
         let mut i = 0;
@@ -82,20 +83,20 @@ impl<T: Real> Block<T> {
         unsafe {
             if V::MR == 8 {
                 while i + 8 <= self.m {
-                    self.tile::<V, 8, W, PART>(i, j, b, b_row, part);
+                    self.tile::<V, 8, W, PART>(i, j, b, part);
                     i += 8;
                 }
             }
             while i + 4 <= self.m {
-                self.tile::<V, 4, W, PART>(i, j, b, b_row, part);
+                self.tile::<V, 4, W, PART>(i, j, b, part);
                 i += 4;
             }
             if i + 2 <= self.m {
-                self.tile::<V, 2, W, PART>(i, j, b, b_row, part);
+                self.tile::<V, 2, W, PART>(i, j, b, part);
                 i += 2;
             }
             if i < self.m {
-                self.tile::<V, 1, W, PART>(i, j, b, b_row, part);
+                self.tile::<V, 1, W, PART>(i, j, b, part);
             }
         }
     }
@@ -106,15 +107,9 @@ impl<T: Real> Block<T> {
         &self,
         i: usize,
         j: usize,
-        mut b: *const T,
-        b_row: isize,
+        b: (*const T, isize),
         part: usize,
     ) {
-        let (mut a, a_row, a_col) = if self.a_packed {
-            (self.a.ptr.wrapping_add(i / V::MR * V::MR * self.k + i % V::MR), 1, V::MR as isize)
-        } else {
-            (self.a.ptr.wrapping_offset(i as isize * self.a.row), self.a.row, self.a.col)
-        };
         // SAFETY: R rows of a, k rows of b and R rows of c have the columns that are read or written.
         unsafe {
             let mut sums = [[V::splat(T::default()); W]; R];
@@ -126,20 +121,22 @@ impl<T: Real> Block<T> {
                     }
                 }
             }
-            for _ in 0..self.k {
-                let mut row = [V::splat(T::default()); W];
-                for w in 0..W {
-                    let from = b.add(w * V::N);
-                    row[w] = if PART && w == W - 1 { V::load_part(from, part) } else { V::load(from) };
+            if self.a_packed {
+                let a = self.a.ptr.wrapping_add(i / V::MR * V::MR * self.k + i % V::MR);
+                if self.b_packed {
+                    // the next panel of b comes to the second cache, a part of it beside each tile of this one
+                    let panel = WIDTH * V::N * self.k;
+                    let line = 64 / size_of::<T>();
+                    let done = i / V::MR * (self.k / UNROLL) * line;
+                    let ahead = b.0.wrapping_add(if done < panel { panel + done } else { 0 });
+                    let b = (b.0, (WIDTH * V::N) as isize);
+                    self.sum::<V, R, W, PART, true>(&mut sums, (a, 1, V::MR as isize), b, part, ahead);
+                } else {
+                    self.sum::<V, R, W, PART, false>(&mut sums, (a, 1, V::MR as isize), b, part, a);
                 }
-                for r in 0..R {
-                    let x = V::splat(*a.offset(r as isize * a_row));
-                    for w in 0..W {
-                        sums[r][w] = sums[r][w].plus_product(x, row[w]);
-                    }
-                }
-                a = a.wrapping_offset(a_col);
-                b = b.wrapping_offset(b_row);
+            } else {
+                let a = self.a.ptr.wrapping_offset(i as isize * self.a.row);
+                self.sum_in_place::<V, R, W, PART>(&mut sums, a, b, part);
             }
             for r in 0..R {
                 for w in 0..W {
@@ -159,6 +156,86 @@ impl<T: Real> Block<T> {
             }
         }
     }
+
+    /// Adds the products of R rows of a panel, `a_row` elements apart, and W vectors of columns.
+    #[inline(always)]
+    unsafe fn sum<V: Lanes<Elem = T>, const R: usize, const W: usize, const PART: bool, const AHEAD: bool>(
+        &self,
+        sums: &mut [[V; W]; R],
+        (mut a, a_row, a_col): (*const T, isize, isize),
+        (mut b, b_row): (*const T, isize),
+        part: usize,
+        mut ahead: *const T,
+    ) {
+        let mut k = self.k;
+        // SAFETY: the caller's.
+        unsafe {
+            while k >= UNROLL {
+                if AHEAD {
+                    prefetch_far(ahead);
+                    ahead = ahead.wrapping_add(64 / size_of::<T>());
+                }
+                for u in 0..UNROLL as isize {
+                    let a = a.wrapping_offset(u * a_col);
+                    let rows = std::array::from_fn(|r| a.wrapping_offset(r as isize * a_row));
+                    step::<V, R, W, PART>(sums, rows, b.wrapping_offset(u * b_row), part);
+                }
+                a = a.wrapping_offset(UNROLL as isize * a_col);
+                b = b.wrapping_offset(UNROLL as isize * b_row);
+                k -= UNROLL;
+            }
+            for _ in 0..k {
+                let rows = std::array::from_fn(|r| a.wrapping_offset(r as isize * a_row));
+                step::<V, R, W, PART>(sums, rows, b, part);
+                a = a.wrapping_offset(a_col);
+                b = b.wrapping_offset(b_row);
+            }
+        }
+    }
+
+    /// The same with rows of any strides.
+    #[inline(always)]
+    unsafe fn sum_in_place<V: Lanes<Elem = T>, const R: usize, const W: usize, const PART: bool>(
+        &self,
+        sums: &mut [[V; W]; R],
+        a: *const T,
+        (mut b, b_row): (*const T, isize),
+        part: usize,
+    ) {
+        // one offset for all rows: sums of addresses would take the place of products
+        let rows: [*const T; R] = std::array::from_fn(|r| a.wrapping_offset(r as isize * self.a.row));
+        let mut offset = 0;
+        for _ in 0..self.k {
+            // SAFETY: the caller's.
+            unsafe { step::<V, R, W, PART>(sums, rows.map(|r| r.wrapping_offset(offset)), b, part) };
+            offset += self.a.col;
+            b = b.wrapping_offset(b_row);
+        }
+    }
+}
+
+/// Adds one product to every sum of a tile.
+#[inline(always)]
+unsafe fn step<V: Lanes, const R: usize, const W: usize, const PART: bool>(
+    sums: &mut [[V; W]; R],
+    a: [*const V::Elem; R],
+    b: *const V::Elem,
+    part: usize,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut row = [V::splat(V::Elem::default()); W];
+        for w in 0..W {
+            let from = b.wrapping_add(w * V::N);
+            row[w] = if PART && w == W - 1 { V::load_part(from, part) } else { V::load(from) };
+        }
+        for r in 0..R {
+            let x = V::splat(*a[r]);
+            for w in 0..W {
+                sums[r][w] = sums[r][w].plus_product(x, row[w]);
+            }
+        }
+    }
 }
 
 #[inline(always)]
@@ -167,6 +244,16 @@ fn prefetch<T>(_to: *const T) {
     #[cfg(target_arch = "x86_64")]
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(_to.cast());
+    }
+}
+
+/// To the second cache.
+#[inline(always)]
+fn prefetch_far<T>(_to: *const T) {
+    // SAFETY: a hint for any address.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(_to.cast());
     }
 }
 
@@ -183,7 +270,7 @@ impl<T: Real> Kernel<T> for PackRows<T> {
     #[inline(always)]
     unsafe fn run<V: Lanes<Elem = T>>(self) {
         // SAFETY: the panels of m rows are inside of `to`.
-        unsafe { panels(self.m, self.k, V::MR, self.a, self.to) }
+        unsafe { panels::<V>(self.m, self.k, V::MR, self.a, self.to) }
     }
 }
 
@@ -201,13 +288,31 @@ impl<T: Real> Kernel<T> for PackColumns<T> {
     unsafe fn run<V: Lanes<Elem = T>>(self) {
         let Mat { ptr, row, col } = self.b;
         // SAFETY: the panels of n columns are inside of `to`.
-        unsafe { panels(self.n, self.k, WIDTH * V::N, Mat { ptr, row: col, col: row }, self.to) }
+        unsafe { panels::<V>(self.n, self.k, WIDTH * V::N, Mat { ptr, row: col, col: row }, self.to) }
+    }
+}
+
+/// Copies k rows of n columns of any strides, one row after the other.
+#[derive(Clone, Copy)]
+pub(super) struct CopyRows<T> {
+    pub n: usize,
+    pub k: usize,
+    pub b: Mat<T>,
+    pub to: *mut T,
+}
+
+impl<T: Real> Kernel<T> for CopyRows<T> {
+    #[inline(always)]
+    unsafe fn run<V: Lanes<Elem = T>>(self) {
+        let Mat { ptr, row, col } = self.b;
+        // SAFETY: one panel of all columns, inside of `to`.
+        unsafe { panels::<V>(self.n, self.k, self.n, Mat { ptr, row: col, col: row }, self.to) }
     }
 }
 
 /// to[panel][p][r] = a[panel · wide + r, p]
 #[inline(always)]
-unsafe fn panels<T: Copy>(m: usize, k: usize, wide: usize, a: Mat<T>, to: *mut T) {
+unsafe fn panels<V: Lanes>(m: usize, k: usize, wide: usize, a: Mat<V::Elem>, to: *mut V::Elem) {
     for first in (0..m).step_by(wide) {
         let (rows, panel, from) = (wide.min(m - first), to.wrapping_add(first * k), a.at(first as isize, 0));
         // SAFETY: element p of row r of this panel, in both.
@@ -217,29 +322,44 @@ unsafe fn panels<T: Copy>(m: usize, k: usize, wide: usize, a: Mat<T>, to: *mut T
                     let (from, to) = (from.offset(p as isize * a.col), panel.add(p * wide));
                     std::ptr::copy_nonoverlapping(from, to, wide);
                 }
-            } else if a.col == 1 && rows == wide && wide <= ROWS {
-                // one write a line, from a few rows at once
-                for p in 0..k {
-                    let (from, to) = (from.add(p), panel.add(p * wide));
-                    for r in 0..wide {
-                        *to.add(r) = *from.offset(r as isize * a.row);
-                    }
-                }
             } else if a.col == 1 {
-                for r in 0..rows {
-                    let (from, to) = (from.offset(r as isize * a.row), panel.add(r));
-                    for p in 0..k {
-                        *to.add(p * wide) = *from.add(p);
+                let mut r = 0;
+                while r + 8 <= rows {
+                    let from: [_; 8] = std::array::from_fn(|i| from.wrapping_offset((r + i) as isize * a.row));
+                    let mut p = 0;
+                    while p + V::N <= k {
+                        V::transpose(from.map(|row| row.add(p)), panel.add(p * wide + r), wide);
+                        p += V::N;
                     }
+                    while p < k {
+                        for i in 0..8 {
+                            *panel.add(p * wide + r + i) = *from[i].add(p);
+                        }
+                        p += 1;
+                    }
+                    r += 8;
                 }
+                scattered(r..rows, k, wide, (from, a.row, 1), panel);
             } else {
-                for p in 0..k {
-                    let (from, to) = (from.offset(p as isize * a.col), panel.add(p * wide));
-                    for r in 0..rows {
-                        *to.add(r) = *from.offset(r as isize * a.row);
-                    }
-                }
+                scattered(0..rows, k, wide, (from, a.row, a.col), panel);
             }
+        }
+    }
+}
+
+/// Some rows of a panel, element by element.
+#[inline(always)]
+unsafe fn scattered<T: Copy>(
+    rows: std::ops::Range<usize>,
+    k: usize,
+    wide: usize,
+    (from, row, col): (*const T, isize, isize),
+    panel: *mut T,
+) {
+    for p in 0..k {
+        for r in rows.clone() {
+            // SAFETY: the caller's.
+            unsafe { *panel.add(p * wide + r) = *from.offset(p as isize * col + r as isize * row) };
         }
     }
 }

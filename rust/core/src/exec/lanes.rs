@@ -14,12 +14,10 @@ pub(super) trait Lanes: Copy {
     const ROWS: usize;
     /// Rows of a tile of a matrix product: with three accumulators each they must fit the registers.
     const MR: usize;
-    /// Loading a part costs the same as loading the whole.
-    const MASKED: bool;
 
     unsafe fn splat(x: Self::Elem) -> Self;
     unsafe fn load(p: *const Self::Elem) -> Self;
-    /// The first n elements, and zeros; n is below N, or may be N where MASKED.
+    /// The first n elements, and zeros; n is below N.
     unsafe fn load_part(p: *const Self::Elem, n: usize) -> Self;
     unsafe fn store(self, p: *mut Self::Elem);
     unsafe fn store_part(self, p: *mut Self::Elem, n: usize);
@@ -28,6 +26,16 @@ pub(super) trait Lanes: Copy {
     unsafe fn plus_product(self, a: Self, b: Self) -> Self;
     /// The sum of the lanes, halves first.
     unsafe fn sum(self) -> Self::Elem;
+    /// to[p · step + r] = rows[r][p] for p below N: eight rows become columns.
+    #[inline(always)]
+    unsafe fn transpose(rows: [*const Self::Elem; 8], to: *mut Self::Elem, step: usize) {
+        for p in 0..Self::N {
+            for (r, row) in rows.iter().enumerate() {
+                // SAFETY: the caller's.
+                unsafe { *to.add(p * step + r) = *row.add(p) };
+            }
+        }
+    }
 }
 
 /// f32 or f64.
@@ -127,7 +135,6 @@ impl<T: Real> Lanes for [T; 4] {
     const N: usize = 4;
     const ROWS: usize = 2;
     const MR: usize = 4;
-    const MASKED: bool = false;
     #[inline(always)]
     unsafe fn splat(x: T) -> Self {
         [x; 4]
@@ -174,13 +181,17 @@ mod x86 {
     pub use std::arch::x86_64::*;
 
     macro_rules! avx512 {
-        ($v:ty, $t:ty, $n:expr, $mask:ty, $splat:ident, $load:ident, $loadm:ident, $store:ident, $storem:ident, $add:ident, $fma:ident, $sum:ident) => {
+        ($v:ty, $t:ty, $n:expr, $mask:ty, $splat:ident, $load:ident, $loadm:ident, $store:ident, $storem:ident, $add:ident, $fma:ident, $sum:ident, $transpose:ident) => {
             impl Lanes for $v {
                 type Elem = $t;
                 const N: usize = $n;
                 const ROWS: usize = 4;
                 const MR: usize = 8;
-                const MASKED: bool = true;
+                #[inline(always)]
+                unsafe fn transpose(rows: [*const $t; 8], to: *mut $t, step: usize) {
+                    // SAFETY: the trait's.
+                    unsafe { $transpose(rows, to, step) }
+                }
                 #[inline(always)]
                 unsafe fn splat(x: $t) -> Self {
                     // SAFETY: the trait's.
@@ -225,9 +236,9 @@ mod x86 {
         };
     }
     #[rustfmt::skip]
-    avx512!(__m512d, f64, 8, u8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_maskz_loadu_pd, _mm512_storeu_pd, _mm512_mask_storeu_pd, _mm512_add_pd, _mm512_fmadd_pd, sum512d);
+    avx512!(__m512d, f64, 8, u8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_maskz_loadu_pd, _mm512_storeu_pd, _mm512_mask_storeu_pd, _mm512_add_pd, _mm512_fmadd_pd, sum512d, transpose512d);
     #[rustfmt::skip]
-    avx512!(__m512, f32, 16, u16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_storeu_ps, _mm512_mask_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, sum512);
+    avx512!(__m512, f32, 16, u16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_storeu_ps, _mm512_mask_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, sum512, transpose512);
 
     macro_rules! avx2 {
         ($v:ty, $t:ty, $n:expr, $splat:ident, $load:ident, $loadm:ident, $store:ident, $storem:ident, $add:ident, $fma:ident, $sum:ident, $mask:ident) => {
@@ -236,7 +247,6 @@ mod x86 {
                 const N: usize = $n;
                 const ROWS: usize = 2;
                 const MR: usize = 4;
-                const MASKED: bool = false;
                 #[inline(always)]
                 unsafe fn splat(x: $t) -> Self {
                     // SAFETY: the trait's.
@@ -284,6 +294,53 @@ mod x86 {
     avx2!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskload_pd, _mm256_storeu_pd, _mm256_maskstore_pd, _mm256_add_pd, _mm256_fmadd_pd, sum256d, mask64);
     #[rustfmt::skip]
     avx2!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_storeu_ps, _mm256_maskstore_ps, _mm256_add_ps, _mm256_fmadd_ps, sum256, mask32);
+
+    /// Eight rows of eight: pairs of rows first, then their quarters.
+    #[inline(always)]
+    unsafe fn transpose512d(rows: [*const f64; 8], to: *mut f64, step: usize) {
+        // SAFETY: the caller has AVX-512, eight elements in every row, and room for them.
+        unsafe {
+            let r = rows.map(|p| _mm512_loadu_pd(p));
+            let even = [0, 2, 4, 6].map(|i| _mm512_unpacklo_pd(r[i], r[i + 1]));
+            let odd = [0, 2, 4, 6].map(|i| _mm512_unpackhi_pd(r[i], r[i + 1]));
+            for (first, t) in [even, odd].into_iter().enumerate() {
+                // quarters 0 and 2, and 1 and 3
+                let (a, b) = (_mm512_shuffle_f64x2::<0x88>(t[0], t[1]), _mm512_shuffle_f64x2::<0x88>(t[2], t[3]));
+                let (c, d) = (_mm512_shuffle_f64x2::<0xdd>(t[0], t[1]), _mm512_shuffle_f64x2::<0xdd>(t[2], t[3]));
+                _mm512_storeu_pd(to.add(first * step), _mm512_shuffle_f64x2::<0x88>(a, b));
+                _mm512_storeu_pd(to.add((first + 2) * step), _mm512_shuffle_f64x2::<0x88>(c, d));
+                _mm512_storeu_pd(to.add((first + 4) * step), _mm512_shuffle_f64x2::<0xdd>(a, b));
+                _mm512_storeu_pd(to.add((first + 6) * step), _mm512_shuffle_f64x2::<0xdd>(c, d));
+            }
+        }
+    }
+    /// Eight rows of sixteen: fours within each quarter, then the quarters of both fours.
+    #[inline(always)]
+    unsafe fn transpose512(rows: [*const f32; 8], to: *mut f32, step: usize) {
+        // SAFETY: the caller has AVX-512, sixteen elements in every row, and room for them.
+        unsafe {
+            let r = rows.map(|p| _mm512_loadu_ps(p));
+            // column c of every quarter, of four rows
+            let fours = |i: usize| {
+                let pair = |i: usize| {
+                    let (low, high) = (_mm512_unpacklo_ps(r[i], r[i + 1]), _mm512_unpackhi_ps(r[i], r[i + 1]));
+                    (_mm512_castps_pd(low), _mm512_castps_pd(high))
+                };
+                let ((a, b), (c, d)) = (pair(i), pair(i + 2));
+                [_mm512_unpacklo_pd(a, c), _mm512_unpackhi_pd(a, c), _mm512_unpacklo_pd(b, d), _mm512_unpackhi_pd(b, d)]
+            };
+            let (upper, lower) = (fours(0), fours(4));
+            let (first, last) =
+                (_mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15));
+            for c in 0..4 {
+                for (quarter, which) in [(0, first), (2, last)] {
+                    let both = _mm512_castpd_ps(_mm512_permutex2var_pd(upper[c], which, lower[c]));
+                    _mm256_storeu_ps(to.add((4 * quarter + c) * step), _mm512_castps512_ps256(both));
+                    _mm256_storeu_ps(to.add((4 * quarter + 4 + c) * step), _mm512_extractf32x8_ps::<1>(both));
+                }
+            }
+        }
+    }
 
     /// Ones in the first n of four lanes.
     #[inline(always)]
@@ -338,7 +395,6 @@ mod neon {
                 const N: usize = $n;
                 const ROWS: usize = 4;
                 const MR: usize = 8;
-                const MASKED: bool = false;
                 #[inline(always)]
                 unsafe fn splat(x: $t) -> Self {
                     // SAFETY: the trait's.

@@ -348,4 +348,20 @@ impl Simd64 for F64x8 {
         // SAFETY: AVX-512 is available; the caller's promise.
         unsafe { _mm256_storeu_ps(p.cast(), _mm512_cvtpd_ps(self.0)) }
     }
+    #[inline(always)]
+    fn root(self) -> (Self, Self) {
+        // SAFETY: AVX-512 is available. The reciprocal root of 0, infinity, is left out.
+        let r = F64x8(unsafe {
+            _mm512_maskz_rsqrt14_pd(_mm512_cmp_pd_mask::<_CMP_NEQ_UQ>(self.0, _mm512_setzero_pd()), self.0)
+        });
+        // Goldschmidt's iteration for both.
+        let half = Self::c(0.5);
+        let (mut root, mut h) = (self * r, r * half);
+        for _ in 0..2 {
+            let e = (-root).fma(h, half);
+            root = root.fma(e, root);
+            h = h.fma(e, h);
+        }
+        (root, h)
+    }
 }
