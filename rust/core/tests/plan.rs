@@ -481,6 +481,40 @@ fn lengths_around_a_block() {
     }
 }
 
+/// Sine and cosine of one thing are one kernel's work, with the bits that each has alone.
+#[test]
+fn sines_and_cosines_together() {
+    for n in [1, 3, 8, 100, 1024, 1025, 5000] {
+        for dtype in [DType::F64, DType::F32] {
+            for cosine_first in [false, true] {
+                let (mut t, mut r) = (Tape::new(), Noise(n as u64));
+                let x: Vec<f64> = (0..n).map(|i| if i % 7 == 6 { -0.0 } else { 1e3 * r.number() }).collect();
+                let x = param(&mut t, &x, &[n], dtype);
+                let y = t.scale(x, 0.5).unwrap();
+                let w = Window { start: [n as i64 - 1][..].into(), step: [-1][..].into() };
+                let flipped = t.slice(y, Box::new(w), &[n]).unwrap();
+                let mut both = [Unary::Sin, Unary::Cos];
+                both.rotate_left(usize::from(cosine_first));
+                let mut targets: Vec<NodeId> = Vec::new();
+                for of in [y, flipped] {
+                    let [a, b] = both.map(|u| t.unary(u, of).unwrap());
+                    let product = t.mul(a, b).unwrap();
+                    let twice = t.add(b, b).unwrap();
+                    targets.extend([b, t.total(a).unwrap(), product, t.total(twice).unwrap()]);
+                }
+                let together = run_with(&t, &targets, Options::default());
+                for (&one, bytes) in targets.iter().zip(&together) {
+                    let n = t.node(one);
+                    if let Op::Unary(_) = n.op {
+                        assert_eq!(run_with(&t, &[one], Options::default())[0], *bytes, "{dtype} {:?}", n.shape);
+                    }
+                }
+                agree(&t, n as u64);
+            }
+        }
+    }
+}
+
 /// Blocks that begin within a vector must not write past the end of their array, nor share registers with small values.
 #[test]
 fn rows_that_are_no_whole_vectors() {

@@ -1,6 +1,8 @@
 //! Which function computes which operation on f32 and f64, and in which kind of loop.
 
-use super::kernel::{self, Check1, Check2, Fn1, Fn2, Map1, Map2, Test1, Test2, Wide1, Wide2};
+use super::kernel::{
+    self, Check1, Check2, Fn1, Fn1Pair, Fn2, Map1, Map2, Pair1, Test1, Test2, Wide1, Wide2, WidePair1,
+};
 #[cfg(target_arch = "aarch64")]
 use super::simd::neon;
 use super::simd::{Simd, Simd64, scalar};
@@ -110,6 +112,16 @@ macro_rules! heavy {
             _ => None,
         }
     };
+}
+
+/// Sine and cosine in one pass, for f32 or f64.
+pub(super) fn sin_and_cos(isa: Isa, dtype: DType) -> Option<Kernel> {
+    operation!(Fn1Pair, Simd64, trig::sin_and_cos, (x) -> (V, V));
+    match dtype {
+        DType::F64 => pick!(isa, Pair1, Op, 1, F64x1, F64x4, F64x8, F64x2),
+        DType::F32 => pick!(isa, WidePair1, Op, 1, F64x1, F64x4, F64x8, F64x2),
+        _ => None,
+    }
 }
 
 /// The kernel for f32 or f64; None for other dtypes and for operations on integers and bool.

@@ -13,6 +13,11 @@ pub(super) trait Fn2<V> {
     fn call(a: V, b: V) -> V;
 }
 
+/// Two functions of one vector.
+pub(super) trait Fn1Pair<V> {
+    fn call(x: V) -> (V, V);
+}
+
 /// A predicate of one vector.
 pub(super) trait Test1<V: Simd> {
     fn call(x: V) -> V::Mask;
@@ -34,12 +39,16 @@ pub(super) trait Pass {
 pub(super) struct Map1<V, F, const U: usize>(PhantomData<(V, F)>);
 /// dst = F(a, b), U vectors at a time.
 pub(super) struct Map2<V, F, const U: usize>(PhantomData<(V, F)>);
+/// The two results of F(a): the first to dst, the second to where b points.
+pub(super) struct Pair1<V, F, const U: usize>(PhantomData<(V, F)>);
 /// dst = F(a) as bytes.
 pub(super) struct Check1<V, F, const U: usize>(PhantomData<(V, F)>);
 /// dst = F(a, b) as bytes.
 pub(super) struct Check2<V, F, const U: usize>(PhantomData<(V, F)>);
 /// dst = F(a) with a and dst in f32 and F in f64.
 pub(super) struct Wide1<V, F, const U: usize>(PhantomData<(V, F)>);
+/// The two results of F(a) with a and the results in f32 and F in f64.
+pub(super) struct WidePair1<V, F, const U: usize>(PhantomData<(V, F)>);
 /// dst = F(a, b) with a, b and dst in f32 and F in f64.
 pub(super) struct Wide2<V, F, const U: usize>(PhantomData<(V, F)>);
 
@@ -105,6 +114,14 @@ pass!(
     |i, a, b| F::call(V::load(at::<V::Elem>(a, i)), V::load(at::<V::Elem>(b, i))),
     |i, y, dst| y.store(at_mut::<V::Elem>(dst, i))
 );
+pass!(
+    Pair1: Simd, Fn1Pair,
+    |i, a, b| F::call(V::load(at::<V::Elem>(a, i))),
+    |i, y, dst| {
+        y.0.store(at_mut::<V::Elem>(dst, i));
+        y.1.store(at_mut::<V::Elem>(b.cast_mut(), i));
+    }
+);
 pass!(Check1: Simd, Test1, |i, a, _b| F::call(V::load(at::<V::Elem>(a, i))), |i, y, dst| V::store_mask(y, dst.add(i)));
 pass!(
     Check2: Simd, Test2,
@@ -112,6 +129,14 @@ pass!(
     |i, y, dst| V::store_mask(y, dst.add(i))
 );
 pass!(Wide1: Simd64, Fn1, |i, a, _b| F::call(V::load_f32(at::<f32>(a, i))), |i, y, dst| y.store_f32(at_mut::<f32>(dst, i)));
+pass!(
+    WidePair1: Simd64, Fn1Pair,
+    |i, a, b| F::call(V::load_f32(at::<f32>(a, i))),
+    |i, y, dst| {
+        y.0.store_f32(at_mut::<f32>(dst, i));
+        y.1.store_f32(at_mut::<f32>(b.cast_mut(), i));
+    }
+);
 pass!(
     Wide2: Simd64, Fn2,
     |i, a, b| F::call(V::load_f32(at::<f32>(a, i)), V::load_f32(at::<f32>(b, i))),

@@ -351,6 +351,8 @@ impl Lower<'_> {
                 self.code.folds.push(description);
                 self.step(straight::fold, n.n, [dst, a, a, c])?;
             }
+            // computed with its twin
+            Kind::Map(_) if self.home[x as usize] != Home::Nowhere => {}
             Kind::Map(kernel) => {
                 let mut temporary: SmallVec<[usize; 3]> = SmallVec::new();
                 let mut operands: SmallVec<[usize; 3]> = SmallVec::new();
@@ -387,7 +389,14 @@ impl Lower<'_> {
                 let first = operands.first().copied().unwrap_or(dst);
                 let second = operands.get(1).copied().unwrap_or(first);
                 let third = operands.get(2).copied().unwrap_or(first);
-                self.step(*kernel, n.n, [dst, first, second, third])?;
+                match ir.twins.get(&x).filter(|twin| twin.other > x) {
+                    Some(twin) => {
+                        let Home::Small(other) = self.settle(twin.other) else { return Err(misplaced()) };
+                        let (sine, cosine) = if twin.is_sine { (dst, other) } else { (other, dst) };
+                        self.step(twin.kernel, n.n, [sine, first, cosine, first])?;
+                    }
+                    None => self.step(*kernel, n.n, [dst, first, second, third])?,
+                }
                 for pair in temporary.chunks(2) {
                     self.small.give_back(pair[1], pair[0]);
                 }
