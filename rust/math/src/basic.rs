@@ -254,3 +254,64 @@ pub(super) fn equal<V: Simd>(a: V, b: V) -> V::Mask {
 pub(super) fn not_equal<V: Simd>(a: V, b: V) -> V::Mask {
     V::not(a.eq(b))
 }
+// two steps of arithmetic, each of them rounded: what is computed is what it is one after the other
+
+#[inline(always)]
+pub(super) fn mul_add<V: Simd>(a: V, b: V, c: V) -> V {
+    a * b + c
+}
+
+#[inline(always)]
+pub(super) fn mul_sub<V: Simd>(a: V, b: V, c: V) -> V {
+    a * b - c
+}
+
+#[inline(always)]
+pub(super) fn mul_from<V: Simd>(a: V, b: V, c: V) -> V {
+    c - a * b
+}
+
+#[inline(always)]
+pub(super) fn mul_mul<V: Simd>(a: V, b: V, c: V) -> V {
+    a * b * c
+}
+
+#[inline(always)]
+pub(super) fn add_add<V: Simd>(a: V, b: V, c: V) -> V {
+    a + b + c
+}
+
+#[inline(always)]
+pub(super) fn add_sub<V: Simd>(a: V, b: V, c: V) -> V {
+    a + b - c
+}
+
+#[inline(always)]
+pub(super) fn add_from<V: Simd>(a: V, b: V, c: V) -> V {
+    c - (a + b)
+}
+
+#[inline(always)]
+pub(super) fn add_mul<V: Simd>(a: V, b: V, c: V) -> V {
+    (a + b) * c
+}
+
+#[inline(always)]
+pub(super) fn sub_add<V: Simd>(a: V, b: V, c: V) -> V {
+    a - b + c
+}
+
+#[inline(always)]
+pub(super) fn sub_sub<V: Simd>(a: V, b: V, c: V) -> V {
+    a - b - c
+}
+
+#[inline(always)]
+pub(super) fn sub_from<V: Simd>(a: V, b: V, c: V) -> V {
+    c - (a - b)
+}
+
+#[inline(always)]
+pub(super) fn sub_mul<V: Simd>(a: V, b: V, c: V) -> V {
+    (a - b) * c
+}

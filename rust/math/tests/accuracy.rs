@@ -521,3 +521,60 @@ fn the_right_dtypes() {
     assert!(math::unary(isa, Unary::Exp, DType::I64).is_none());
     assert!(math::unary(isa, Unary::Gammaln, DType::F64).is_some());
 }
+
+#[test]
+fn two_steps_have_the_bits_of_one_after_the_other() {
+    use math::ops::Step;
+    let values = [0.0, -0.0, 1.0, -1.5, 3e-310, 1e308, -7.25, INF, NAN, 0.1, -1e-8, 5.5];
+    let steps =
+        [(Step::Add, Binary::Add), (Step::Sub, Binary::Sub), (Step::From, Binary::Sub), (Step::Mul, Binary::Mul)];
+    let count = values.len();
+    let at = |i: usize| (values[i % count], values[i / count % count], values[i / count / count]);
+    for isa in math::available() {
+        for dtype in [DType::F64, DType::F32] {
+            let n = count * count * count;
+            let size = dtype.size();
+            let array = |f: &dyn Fn(usize) -> f64| -> Vec<u8> {
+                let mut bytes: Vec<u8> = (0..n)
+                    .flat_map(|i| {
+                        if size == 8 { f(i).to_le_bytes().to_vec() } else { (f(i) as f32).to_le_bytes().to_vec() }
+                    })
+                    .collect();
+                bytes.resize((n * size).next_multiple_of(64), 0);
+                bytes
+            };
+            let (a, b, c) = (array(&|i| at(i).0), array(&|i| at(i).1), array(&|i| at(i).2));
+            let number = |bytes: &[u8], i: usize| match size {
+                8 => f64::from_le_bytes(bytes[8 * i..][..8].try_into().unwrap()),
+                _ => f32::from_le_bytes(bytes[4 * i..][..4].try_into().unwrap()) as f64,
+            };
+            let two = |op: Binary, x: &[u8], y: &[u8]| {
+                let mut out = vec![0u8; a.len()];
+                // SAFETY: three arrays of whole vectors.
+                unsafe {
+                    let kernel = math::binary(isa, op, dtype).unwrap();
+                    kernel(n, out.as_mut_ptr(), x.as_ptr(), y.as_ptr(), std::ptr::null());
+                }
+                out
+            };
+            for (inner, first) in steps {
+                for (outer, second) in steps {
+                    let Some(kernel) = math::two_steps(isa, inner, outer, dtype) else {
+                        assert_eq!(inner, Step::From);
+                        continue;
+                    };
+                    let between = two(first, &a, &b);
+                    let want = if outer == Step::From { two(second, &c, &between) } else { two(second, &between, &c) };
+                    let mut got = vec![0u8; a.len()];
+                    // SAFETY: four arrays of whole vectors.
+                    unsafe { kernel(n, got.as_mut_ptr(), a.as_ptr(), b.as_ptr(), c.as_ptr()) };
+                    for i in 0..n {
+                        let (x, y) = (number(&got, i), number(&want, i));
+                        let alike = x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan();
+                        assert!(alike, "{} {dtype} {inner:?} {outer:?} of {:?}: {x:e}, not {y:e}", isa.name(), at(i));
+                    }
+                }
+            }
+        }
+    }
+}
