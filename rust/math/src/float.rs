@@ -1,7 +1,7 @@
 //! Which function computes which operation on f32 and f64, and in which kind of loop.
 
 use super::kernel::{
-    self, Check1, Check2, Fn1, Fn1Pair, Fn2, Fn3, Map1, Map2, Map3, Pair1, Test1, Test2, Wide1, Wide2, WidePair1,
+    self, Check1, Check2, Fn1, Fn1Pair, Fn2, Map1, Map2, Pair1, Test1, Test2, Wide1, Wide2, WidePair1,
 };
 #[cfg(target_arch = "aarch64")]
 use super::simd::neon;
@@ -63,10 +63,6 @@ macro_rules! light {
         operation!(Fn2, Simd, $f, (a, b) -> V);
         both!($isa, $dtype, Map2, $unroll)
     }};
-    (3, $isa:expr, $dtype:expr, $f:path, $unroll:expr) => {{
-        operation!(Fn3, Simd, $f, (a, b, c) -> V);
-        both!($isa, $dtype, Map3, $unroll)
-    }};
 }
 
 /// A predicate: one byte an element.
@@ -125,26 +121,6 @@ pub(super) fn sin_and_cos(isa: Isa, dtype: DType) -> Option<Kernel> {
         DType::F64 => pick!(isa, Pair1, Op, 1, F64x1, F64x4, F64x8, F64x2),
         DType::F32 => pick!(isa, WidePair1, Op, 1, F64x1, F64x4, F64x8, F64x2),
         _ => None,
-    }
-}
-
-/// `(a inner b) outer c`, each rounded, for f32 or f64.
-pub(super) fn two_steps(isa: Isa, inner: ops::Step, outer: ops::Step, dtype: DType) -> Option<Kernel> {
-    use ops::Step::*;
-    match (inner, outer) {
-        (Mul, Add) => light!(3, isa, dtype, basic::mul_add, 4),
-        (Mul, Sub) => light!(3, isa, dtype, basic::mul_sub, 4),
-        (Mul, From) => light!(3, isa, dtype, basic::mul_from, 4),
-        (Mul, Mul) => light!(3, isa, dtype, basic::mul_mul, 4),
-        (Add, Add) => light!(3, isa, dtype, basic::add_add, 4),
-        (Add, Sub) => light!(3, isa, dtype, basic::add_sub, 4),
-        (Add, From) => light!(3, isa, dtype, basic::add_from, 4),
-        (Add, Mul) => light!(3, isa, dtype, basic::add_mul, 4),
-        (Sub, Add) => light!(3, isa, dtype, basic::sub_add, 4),
-        (Sub, Sub) => light!(3, isa, dtype, basic::sub_sub, 4),
-        (Sub, From) => light!(3, isa, dtype, basic::sub_from, 4),
-        (Sub, Mul) => light!(3, isa, dtype, basic::sub_mul, 4),
-        (From, _) => None,
     }
 }
 

@@ -56,12 +56,6 @@ pub fn sin_and_cos(isa: Isa, dtype: DType) -> Option<Kernel> {
     float::sin_and_cos(isa, dtype)
 }
 
-/// `(a inner b) outer c` in one pass, with the bits that the two have one after the other. None where it is not defined for the
-/// dtype.
-pub fn two_steps(isa: Isa, inner: ops::Step, outer: ops::Step, dtype: DType) -> Option<Kernel> {
-    float::two_steps(isa, inner, outer, dtype)
-}
-
 /// The kernel of an operation of two arguments, or None where it is not defined for the dtype. Comparisons and logic write
 /// one byte (0 or 1) an element.
 pub fn binary(isa: Isa, op: ops::Binary, dtype: DType) -> Option<Kernel> {

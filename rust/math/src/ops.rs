@@ -160,13 +160,3 @@ pub enum ReduceOp {
     /// Of bool.
     All,
 }
-
-/// One of two steps of arithmetic that are done in one pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
-    Add,
-    Sub,
-    /// The second operand less the first.
-    From,
-    Mul,
-}

@@ -75,33 +75,6 @@ pub unsafe fn copy_bytes(n: usize, dst: *mut u8, a: *const u8, _: *const u8, _: 
     unsafe { std::ptr::copy_nonoverlapping(a, dst, n) }
 }
 
-/// dst = 0, n bytes.
-///
-/// # Safety
-/// n bytes are writable.
-pub unsafe fn zeros(n: usize, dst: *mut u8, _: *const u8, _: *const u8, _: *const u8) {
-    // SAFETY: the caller's.
-    unsafe { dst.write_bytes(0, n) }
-}
-
-/// dst = a + b, for n elements and nothing behind them.
-///
-/// # Safety
-/// n elements are readable and writable.
-pub unsafe fn add_exactly<T: Copy + std::ops::Add<Output = T>>(
-    n: usize,
-    dst: *mut u8,
-    a: *const u8,
-    b: *const u8,
-    _: *const u8,
-) {
-    let (dst, a, b) = (dst.cast::<T>(), a.cast::<T>(), b.cast::<T>());
-    for i in 0..n {
-        // SAFETY: the caller's.
-        unsafe { dst.add(i).write_unaligned(a.add(i).read_unaligned() + b.add(i).read_unaligned()) };
-    }
-}
-
 /// A reduction of a small array.
 #[derive(Debug)]
 pub struct SmallFold {

@@ -9,7 +9,6 @@ use smallvec::SmallVec;
 use super::absorb::{self, Absorbed, Absorption};
 use super::frame::Frame;
 use super::kernel;
-use super::pairs::{self, Pairs};
 use super::program::Program;
 use super::shift::Shifts;
 use super::view::View;
@@ -125,15 +124,11 @@ pub(super) struct Builder<'a> {
     /// Sines and cosines, by what they are of.
     angles: FxHashMap<(Ref, bool), u32>,
     absorption: Absorption,
-    pairs: Pairs,
     pub(super) shifts: Shifts,
 }
 
-/// Arrays of more than `small` elements that are put together from pieces become elementwise nodes where that pays, and two
-/// steps of arithmetic one; without `fuse` neither does.
-pub fn build(p: &Program, small: usize, fuse: bool) -> Result<Ir> {
-    let over = if fuse { small } else { usize::MAX };
-    let absorption = absorb::absorption(p);
+/// Arrays of more than `over` elements that are put together from pieces become elementwise nodes where that pays.
+pub fn build(p: &Program, over: usize) -> Result<Ir> {
     let mut b = Builder {
         p,
         ir: Ir::default(),
@@ -141,8 +136,7 @@ pub fn build(p: &Program, small: usize, fuse: bool) -> Result<Ir> {
         consts: FxHashMap::default(),
         iotas: FxHashMap::default(),
         angles: FxHashMap::default(),
-        pairs: if fuse { pairs::pairs(p, &absorption) } else { Pairs::default() },
-        absorption,
+        absorption: absorb::absorption(p),
         shifts: Shifts::new(p, over),
     };
     b.ir.nodes.reserve(p.nodes.len() + p.outputs.len());
@@ -196,13 +190,6 @@ impl Builder<'_> {
                 let mut inputs: SmallVec<[Ref; 3]> = factors.iter().map(|&x| self.strided(x)).collect();
                 inputs.push(self.reference(to));
                 self.opaque(product as usize, &[factors[0], factors[1], to], inputs)
-            }
-            // another one does the work
-            Op::Unary(_) | Op::Binary(_) if self.pairs.done.get(i) == Some(&true) => whole(NOBODY),
-            Op::Binary(_) if let Some(Some(pair)) = self.pairs.pairs.get(i) => {
-                let (kernel, inputs) = (pair.kernel, pair.inputs);
-                let inputs = inputs.iter().map(|&x| self.reference(x)).collect();
-                whole(self.push(Kind::Map(kernel), inputs, size, dtype, 2))
             }
             Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Select(_) => {
                 let last = *n.inputs.last().unwrap_or(&0);

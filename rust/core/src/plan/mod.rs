@@ -12,7 +12,6 @@ mod ir;
 mod kernel;
 mod lower;
 mod memory;
-mod pairs;
 mod program;
 mod recipe;
 mod region;
@@ -86,7 +85,7 @@ impl Plan {
         let scalars: Vec<bool> = program.outputs.iter().map(|&o| program.nodes[o as usize].shape.is_empty()).collect();
         let program = if options.simplify { simplify::simplify(program) } else { program };
         let small = options.small.min(1024);
-        let ir = ir::build(&program, small, options.fuse)?;
+        let ir = ir::build(&program, if options.fuse { small } else { usize::MAX })?;
         let schedule = region::partition(&ir, small, options.fuse);
         let mut code = lower::lower(&ir, &schedule, small)?;
         for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {

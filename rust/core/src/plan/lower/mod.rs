@@ -1,7 +1,6 @@
 //! From a schedule to code: places for all values, instructions with resolved operands.
 
 mod blocks;
-mod pieces;
 mod rows;
 
 use rustc_hash::FxHashMap;
@@ -97,9 +96,6 @@ pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize) -> Result<Code> {
                 for &x in nodes {
                     l.now += 1;
                     if let Kind::Opaque(_) = l.ir.nodes[x as usize].kind {
-                        if l.pieces(x)? {
-                            continue;
-                        }
                         let to = l.code.steps.len();
                         if to > from {
                             l.code.units.push(Unit::Steps(from, to));
