@@ -13,7 +13,7 @@ use super::program::Program;
 use super::shift::Shifts;
 use super::view::View;
 use crate::math::{self, Kernel};
-use crate::ops::{Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Unary, Windowed};
+use crate::ops::{Binary, Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Unary, Windowed};
 use crate::tape::{Axes, DType, Shape, shape};
 use crate::{Error, Result};
 
@@ -86,6 +86,8 @@ pub struct Node {
     pub dtype: DType,
     /// Tenths of a nanosecond an element.
     pub cost: u32,
+    /// The arithmetic that this is, of floating-point numbers: with one input, of that and itself.
+    pub arithmetic: Option<Binary>,
 }
 
 #[derive(Debug, Default)]
@@ -158,7 +160,7 @@ pub fn build(p: &Program, over: usize) -> Result<Ir> {
 
 impl Builder<'_> {
     pub(super) fn push(&mut self, kind: Kind, inputs: SmallVec<[Ref; 3]>, n: usize, dtype: DType, cost: u32) -> u32 {
-        self.ir.nodes.push(Node { kind, inputs, n, dtype, cost });
+        self.ir.nodes.push(Node { kind, inputs, n, dtype, cost, arithmetic: None });
         (self.ir.nodes.len() - 1) as u32
     }
 
@@ -196,8 +198,9 @@ impl Builder<'_> {
                 let k = kernel::elementwise(&n.op, self.p.nodes[last as usize].dtype, dtype)?;
                 let inputs = n.inputs.iter().map(|&x| self.reference(x)).collect();
                 let at = self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op));
-                if let Op::Unary(u @ (Unary::Sin | Unary::Cos)) = n.op {
-                    self.angle(at, u == Unary::Sin);
+                match n.op {
+                    Op::Unary(u @ (Unary::Sin | Unary::Cos)) => self.angle(at, u == Unary::Sin),
+                    _ => self.ir.nodes[at as usize].arithmetic = kernel::arithmetic(&n.op, dtype),
                 }
                 whole(at)
             }

@@ -87,7 +87,7 @@ impl Plan {
         let small = options.small.min(1024);
         let ir = ir::build(&program, if options.fuse { small } else { usize::MAX })?;
         let schedule = region::partition(&ir, small, options.fuse);
-        let mut code = lower::lower(&ir, &schedule, small)?;
+        let mut code = lower::lower(&ir, &schedule, small, options.fuse)?;
         for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {
             slot.scalar = scalar;
         }

@@ -222,6 +222,9 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let long = has_long(ir, self.r);
         for &x in &self.r.nodes {
             let n = &ir.nodes[x as usize];
+            if self.l.chains.skips(x) {
+                continue;
+            }
             let role = self.l.roles[x as usize];
             if role != Role::None {
                 self.column(x, role)?;
@@ -255,17 +258,19 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 }
                 Kind::Map(f) => {
                     self.cost += n.cost as usize;
+                    let f = self.l.chains.kernel(ir, x, *f).ok_or_else(misplaced)?;
+                    let refs = self.l.chains.inputs(ir, x);
                     let mut inputs: SmallVec<[Local; 3]> = SmallVec::new();
-                    for r in &n.inputs {
+                    for r in &refs {
                         inputs.push(self.operand(*r)?);
                     }
                     for &i in &inputs {
                         self.read(i);
                     }
                     let size = n.dtype.size();
-                    let reuse = n.inputs.iter().all(|r| ir.nodes[r.node as usize].dtype.size() == size);
+                    let reuse = refs.iter().all(|r| ir.nodes[r.node as usize].dtype.size() == size);
                     let dst = dst(self, x)?;
-                    self.drafts.push(Draft::Map { f: *f, dst, inputs, reuse });
+                    self.drafts.push(Draft::Map { f, dst, inputs, reuse });
                     dst
                 }
                 Kind::Iota => {

@@ -1,12 +1,15 @@
 //! From a schedule to code: places for all values, instructions with resolved operands.
 
 mod blocks;
+mod chains;
+mod pieces;
 mod rows;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use self::blocks::{Blocks, ROW_BLOCK};
+use self::chains::Chains;
 use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
 use super::region::{self, Schedule};
@@ -48,6 +51,7 @@ struct Lower<'a> {
     stored: &'a [bool],
     home_unit: &'a [u32],
     roles: &'a [Role],
+    chains: Chains,
     small_limit: usize,
     code: Code,
     small: SmallPlaces,
@@ -67,13 +71,14 @@ struct Lower<'a> {
 
 const FOREVER: u32 = u32::MAX;
 
-pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize) -> Result<Code> {
+pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize, fuse: bool) -> Result<Code> {
     let count = ir.nodes.len();
     let mut l = Lower {
         ir,
         stored: &schedule.stored,
         home_unit: &schedule.home,
         roles: &schedule.roles,
+        chains: Chains::new(ir, schedule, small_limit, fuse),
         small_limit,
         code: Code::default(),
         small: SmallPlaces::default(),
@@ -95,14 +100,16 @@ pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize) -> Result<Code> {
                 let mut from = l.code.steps.len();
                 for &x in nodes {
                     l.now += 1;
-                    if let Kind::Opaque(_) = l.ir.nodes[x as usize].kind {
+                    if let Kind::Opaque(o) = &l.ir.nodes[x as usize].kind
+                        && !l.pieces(x, o)?
+                    {
                         let to = l.code.steps.len();
                         if to > from {
                             l.code.units.push(Unit::Steps(from, to));
                         }
                         l.call(x)?;
                         from = l.code.steps.len();
-                    } else {
+                    } else if !matches!(l.ir.nodes[x as usize].kind, Kind::Opaque(_)) {
                         l.small_node(x)?;
                     }
                 }
@@ -160,8 +167,8 @@ impl Lower<'_> {
                         t += 1;
                         self.last[x as usize] = t;
                         self.results_at(x, t);
-                        for r in &ir.nodes[x as usize].inputs {
-                            self.use_at(*r, ir.nodes[x as usize].n, t);
+                        for r in self.chains.inputs(ir, x) {
+                            self.use_at(r, ir.nodes[x as usize].n, t);
                         }
                     }
                 }
@@ -170,8 +177,8 @@ impl Lower<'_> {
                     let most = if region.cut.by_rows() { ROW_BLOCK.max(region.cut.row()) } else { BLOCK };
                     for &x in region.nodes.iter().chain(&region.folds) {
                         self.last[x as usize] = self.last[x as usize].max(t);
-                        for r in &ir.nodes[x as usize].inputs {
-                            self.use_at(*r, most, t);
+                        for r in self.chains.inputs(ir, x) {
+                            self.use_at(r, most, t);
                         }
                     }
                 }
@@ -319,6 +326,10 @@ impl Lower<'_> {
     fn small_node(&mut self, x: u32) -> Result<()> {
         let ir = self.ir;
         let n = &ir.nodes[x as usize];
+        if self.chains.skips(x) {
+            return Ok(());
+        }
+        let inputs = self.chains.inputs(ir, x);
         match &n.kind {
             Kind::Iota => {
                 let contents: Vec<u8> = (0..n.n as i64).flat_map(i64::to_le_bytes).collect();
@@ -357,7 +368,7 @@ impl Lower<'_> {
                 let mut temporary: SmallVec<[usize; 3]> = SmallVec::new();
                 let mut operands: SmallVec<[usize; 3]> = SmallVec::new();
                 let mut in_place = true;
-                for r in &n.inputs {
+                for r in &inputs {
                     let from = &ir.nodes[r.node as usize];
                     let size = from.dtype.size();
                     if self.is_number(r.node) {
@@ -381,7 +392,7 @@ impl Lower<'_> {
                     }
                 }
                 if in_place {
-                    for r in &n.inputs {
+                    for r in &inputs {
                         self.release(r.node);
                     }
                 }
@@ -395,7 +406,10 @@ impl Lower<'_> {
                         let (sine, cosine) = if twin.is_sine { (dst, other) } else { (other, dst) };
                         self.step(twin.kernel, n.n, [sine, first, cosine, first])?;
                     }
-                    None => self.step(*kernel, n.n, [dst, first, second, third])?,
+                    None => {
+                        let kernel = self.chains.kernel(ir, x, *kernel).ok_or_else(misplaced)?;
+                        self.step(kernel, n.n, [dst, first, second, third])?;
+                    }
                 }
                 for pair in temporary.chunks(2) {
                     self.small.give_back(pair[1], pair[0]);
@@ -405,7 +419,7 @@ impl Lower<'_> {
                 return Err(misplaced());
             }
         }
-        for r in &n.inputs {
+        for r in &inputs {
             self.release(r.node);
         }
         self.release(x);
