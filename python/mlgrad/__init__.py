@@ -18,28 +18,28 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mlgrad import _core, _rare
-from mlgrad._control import checkpoint, cond, fori_loop, scan, switch, while_loop
+from mlgrad import _core
 from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
-from mlgrad._custom import custom_jvp, custom_vjp
-from mlgrad._debug import debug_nans
-from mlgrad._host import ShapeDtypeStruct, debug_print, pure_callback
-from mlgrad._jacobian import elementwise_grad, hessian, hvp, jacfwd, jacobian, jacrev
-from mlgrad._partial import (
-    curl,
-    directional_derivative,
-    divergence,
-    gradient,
-    laplacian,
-    mixed_partial,
-    partial_derivative,
-    taylor,
-    total_derivative,
-)
 from mlgrad._transforms import grad, jit, jvp, linearize, stop_gradient, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
     from mlgrad import chain, implicit, nn, numpy, optimize, plot, scipy, symbolic, testing, tree
+    from mlgrad._control import checkpoint, cond, fori_loop, scan, switch, while_loop
+    from mlgrad._custom import custom_jvp, custom_vjp
+    from mlgrad._debug import debug_nans
+    from mlgrad._host import ShapeDtypeStruct, debug_print, pure_callback
+    from mlgrad._jacobian import elementwise_grad, hessian, hvp, jacfwd, jacobian, jacrev
+    from mlgrad._partial import (
+        curl,
+        directional_derivative,
+        divergence,
+        gradient,
+        laplacian,
+        mixed_partial,
+        partial_derivative,
+        taylor,
+        total_derivative,
+    )
 
 __all__ = [
     "Array",
@@ -98,12 +98,35 @@ __version__: str = _core.__version__
 
 _MODULES = frozenset({"chain", "implicit", "nn", "numpy", "optimize", "plot", "scipy", "symbolic", "testing", "tree"})
 
-_rare.register()
+# where the names are that most programs do without: an import should cost next to nothing
+_HOMES = {
+    "_control": ("checkpoint", "cond", "fori_loop", "scan", "switch", "while_loop"),
+    "_custom": ("custom_jvp", "custom_vjp"),
+    "_debug": ("debug_nans",),
+    "_host": ("ShapeDtypeStruct", "debug_print", "pure_callback"),
+    "_jacobian": ("elementwise_grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev"),
+    "_partial": (
+        "curl",
+        "directional_derivative",
+        "divergence",
+        "gradient",
+        "laplacian",
+        "mixed_partial",
+        "partial_derivative",
+        "taylor",
+        "total_derivative",
+    ),
+}
+_LATER = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"mlgrad.{name}")
+    if name in _LATER:
+        found = getattr(importlib.import_module(f"mlgrad.{_LATER[name]}"), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module 'mlgrad' has no attribute {name!r}")
 
 

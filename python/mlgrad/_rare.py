@@ -17,18 +17,13 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from mlgrad import _core
 
-_TABLE: dict[Any, Callable[..., Any]] = {}
-
-
-def register() -> None:
-    """Make the functions of this module answer for NumPy's on traced arrays."""
-    for function, implementation in _TABLE.items():
-        _core.register_array_function(function, implementation)
+#: What answers for a function of NumPy; the core looks here, once, when it does not know a function.
+TABLE: dict[Any, Callable[..., Any]] = {}
 
 
 def _implements(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def enter(implementation: Callable[..., Any]) -> Callable[..., Any]:
-        _TABLE[function] = implementation
+        TABLE[function] = implementation
         return implementation
 
     return enter

@@ -74,11 +74,13 @@ fn memory_stats(py: Python<'_>, reset_peak: bool) -> PyResult<Bound<'_, PyDict>>
     Ok(d)
 }
 
-/// Turns layers of the planner off (and on again), for tests: the results stay the same.
+/// Turns layers of the planner off (and on again), and says up to how many elements arrays are straight code, for tests: the
+/// results stay the same.
 #[pyfunction]
-#[pyo3(signature = (*, simplify = true, fuse = true))]
-fn set_options(simplify: bool, fuse: bool) {
-    plan::set_options(plan::Options { simplify, fuse, ..plan::Options::default() });
+#[pyo3(signature = (*, simplify = true, fuse = true, small = None))]
+fn set_options(simplify: bool, fuse: bool, small: Option<usize>) {
+    let default = plan::Options::default();
+    plan::set_options(plan::Options { simplify, fuse, small: small.unwrap_or(default.small) });
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -86,10 +86,15 @@ impl Trace {
     }
 
     fn with(jit: bool, keeps_lines: bool) -> Arc<Trace> {
+        let mut tape = Tape::new();
+        if jit {
+            // a replay never sees another number
+            tape.make_numbers_literal();
+        }
         Arc::new(Trace {
             thread: this_thread(),
             state: Mutex::new(State {
-                tape: Tape::new(),
+                tape,
                 over: false,
                 sealed: false,
                 recorder: jit.then(Recorder::default),

@@ -158,7 +158,7 @@ pub fn materialise(t: &mut Tape, a: Operand, dtype: DType, shape: &[usize]) -> R
                 return t.literal(if dtype == DType::Bool { (v != 0) as u8 as f64 } else { v as f64 }, shape, dtype);
             }
             let bits = if dtype.is_integer() { integer_bits(v, dtype) } else { value::bits_of(v as f64, dtype) };
-            t.param(Value::Scalar(bits), Shape::new(), dtype)?
+            return t.number(bits, dtype, shape);
         }
         Operand::Float(v) => {
             if dtype == DType::Bool {
@@ -167,7 +167,7 @@ pub fn materialise(t: &mut Tape, a: Operand, dtype: DType, shape: &[usize]) -> R
             if v == 0.0 || v.abs() == 1.0 {
                 return t.literal(v, shape, dtype);
             }
-            t.param(Value::Scalar(value::bits_of(v, dtype)), Shape::new(), dtype)?
+            return t.number(value::bits_of(v, dtype), dtype, shape);
         }
     };
     t.broadcast_to(node, shape)

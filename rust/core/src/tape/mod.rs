@@ -69,6 +69,8 @@ pub struct Tape {
     hosts: Vec<NodeId>,
     /// The rules that have been recorded for custom operations.
     rules: FxHashMap<NodeId, Rules>,
+    /// Whether all numbers of the user's code are literals.
+    literal_numbers: bool,
 }
 
 /// Longer lists of nodes are not kept for the next tape.
@@ -211,6 +213,22 @@ impl Tape {
         self.nodes[id.index()].scope = 0;
         self.set_value(id, value);
         Ok(id)
+    }
+
+    /// From here on every number of the user's code is a literal, part of a plan's key: for tapes whose plans never see
+    /// another number.
+    pub fn make_numbers_literal(&mut self) {
+        self.literal_numbers = true;
+    }
+
+    /// A number of the user's code that no simplification looks at, spread over `shape`: a parameter, so that one that
+    /// changes keeps its plan.
+    pub fn number(&mut self, bits: u64, dtype: DType, shape: &[usize]) -> Result<NodeId> {
+        if self.literal_numbers {
+            return self.push(Op::Leaf(Leaf::Literal(bits)), &[], shape.into(), dtype);
+        }
+        let id = self.param(Value::Scalar(bits), Shape::new(), dtype)?;
+        self.broadcast_to(id, shape)
     }
 
     /// The node has been computed.

@@ -150,6 +150,25 @@ fn fill(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// Enters what is written in Python, once, when a function is asked for that is not known so far.
+fn fill_rare(py: Python<'_>) -> PyResult<()> {
+    static DONE: PyOnceLock<()> = PyOnceLock::new();
+    if DONE.get(py).is_some() {
+        return Ok(());
+    }
+    let table = py.import("mlgrad._rare")?.getattr("TABLE")?.cast_into::<PyDict>()?;
+    let found: Vec<_> = table.iter().map(|(function, f)| (function.unbind(), f.unbind())).collect();
+    with_known(|known| {
+        for (function, implementation) in found {
+            // what the user has entered stays
+            known.entry(function.as_ptr() as usize).or_insert((function, implementation));
+        }
+    });
+    // a second thread in here finds everything entered
+    let _ = DONE.set(py, ());
+    Ok(())
+}
+
 /// `Array.__array_function__`
 pub fn array_function<'py>(
     py: Python<'py>,
@@ -159,7 +178,14 @@ pub fn array_function<'py>(
 ) -> PyResult<Py<PyAny>> {
     fill(py)?;
     let key = function.as_ptr() as usize;
-    let found = with_known(|known| known.get(&key).map(|(_, f)| f.clone_ref(py)));
+    let look = || with_known(|known| known.get(&key).map(|(_, f)| f.clone_ref(py)));
+    let found = match look() {
+        None => {
+            fill_rare(py)?;
+            look()
+        }
+        found => found,
+    };
     match found {
         Some(f) => Ok(f.bind(py).call(args, (!kwargs.is_empty()).then_some(kwargs))?.unbind()),
         None => {
