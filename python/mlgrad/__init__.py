@@ -18,7 +18,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mlgrad import _core, _rare
+from mlgrad import _core, _linalg
 from mlgrad._control import checkpoint, cond, fori_loop, scan, switch, while_loop
 from mlgrad._core import Array, PerformanceWarning, Tape, num_threads, set_num_threads
 from mlgrad._custom import custom_jvp, custom_vjp
@@ -98,7 +98,7 @@ __version__: str = _core.__version__
 
 _MODULES = frozenset({"chain", "implicit", "nn", "numpy", "optimize", "plot", "scipy", "symbolic", "testing", "tree"})
 
-_rare.register()
+_linalg.register()
 
 
 def __getattr__(name: str) -> Any:

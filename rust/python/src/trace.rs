@@ -79,11 +79,16 @@ impl Trace {
         Trace::with(false, true)
     }
 
-    fn with(jit: bool, keeps_lines: bool) -> Arc<Trace> {
+    fn with(jit: bool, lines: bool) -> Arc<Trace> {
+        let keeps_lines = lines || debug::is_on();
+        let mut tape = Tape::new();
+        if keeps_lines {
+            tape.keep_causes();
+        }
         Arc::new(Trace {
             thread: this_thread(),
             state: Mutex::new(State {
-                tape: Tape::new(),
+                tape,
                 over: false,
                 sealed: false,
                 recorder: jit.then(Recorder::default),

@@ -106,6 +106,11 @@ impl Plan {
         self.runner.code.params.iter().map(|slot| slot.bytes)
     }
 
+    /// The length of each output in bytes.
+    pub(crate) fn output_bytes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.runner.code.outputs.iter().map(|slot| slot.bytes)
+    }
+
     /// Whether a run is long enough for the interpreter to be let go.
     pub fn is_long(&self) -> bool {
         self.runner.code.nanoseconds > 20_000

@@ -27,6 +27,8 @@ pub struct Program {
     pub params: Vec<u32>,
     /// What a run returns, in this order.
     pub outputs: Vec<u32>,
+    /// What is computed besides, for its effect: results of host calls. Of bodies only.
+    pub effects: Vec<u32>,
 }
 
 /// A program, and the nodes of the tape that its parameters and outputs stand for.
@@ -270,6 +272,9 @@ impl Program {
         }
         for &p in &self.params {
             h.word(u64::from(p) | 1 << 40);
+        }
+        for &e in &self.effects {
+            h.word(u64::from(e) | 1 << 41);
         }
         let mix = |x: u64| {
             let x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
