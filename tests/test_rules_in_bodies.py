@@ -1,6 +1,8 @@
 """Derivatives of functions with rules of their own (custom_vjp, custom_jvp, implicit functions, solvers on the host) in
 the bodies of control flow: against the same computation in plain NumPy code, under every transform."""
 
+import gc
+import weakref
 from functools import partial
 
 import jax
@@ -416,3 +418,26 @@ def test_errors_of_rules_come_out():
         mlgrad.grad(loop)(1.0)
     f.defvjp(lambda x: (f(x), None), lambda _, g: (g * 7.0,))
     assert mlgrad.grad(loop)(1.0) == 49.0
+
+
+def test_neither_plans_nor_rules_pile_up():
+    class Residual:
+        """Something that a rule holds."""
+
+    held = []
+
+    def gradient(x):
+        residual = Residual()
+        held.append(weakref.ref(residual))
+        f = mlgrad.custom_vjp(lambda x: np.sin(x))
+        f.defvjp(lambda x: (f(x), x), lambda x, g, keep=residual: (g * np.cos(x),))
+        nested = mlgrad.checkpoint(lambda c: mlgrad.cond(c > -9, lambda c: f(c), np.cos, c))
+        return mlgrad.grad(lambda x: mlgrad.scan(lambda c, _: (nested(c), None), x, length=3)[0])(x)
+
+    gradient(0.5)
+    before = _core.cache_stats()["entries"]
+    for x in np.linspace(0.1, 1.0, 20):
+        gradient(x)
+    assert _core.cache_stats()["entries"] == before
+    gc.collect()
+    assert sum(r() is not None for r in held) <= 1

@@ -15,6 +15,8 @@ from mlgrad._recording import Edge as RecordedEdge
 from mlgrad._recording import Function, Recorded, Step, source_text
 from mlgrad.chain._inside import Inside, find_inside
 
+# control flow that returns what its functions do
+_FUNCTIONS = ("checkpoint", "cond", "switch", "while_loop")
 # a Jacobian with more elements is not written out
 _MAX_JACOBIAN = 1_000_000
 
@@ -111,7 +113,7 @@ class Graph:
             form = self._form_of(s)
             file, line = s.node.line or (None, None)
             if adjoint is None:
-                adjoint = np.zeros_like(values[s.result])
+                adjoint = np.zeros(np.shape(values[s.result]), s.node.dtype if s.node.dtype.kind == "f" else float)[()]
             nodes.append(
                 Node(name, expr.text(form), s.node.op, values[s.result], adjoint, es, file, line,
                      source_text(s.node.line), form, False, partial(find_inside, self, s))
@@ -197,7 +199,8 @@ class Graph:
             several = self.recorded.nodes[node.inputs[0]]
             own = several.op == "custom"
             call = ast.Call(expr.name(several.attributes["text"] if own else several.op), operands, [])
-            if own and len(self.recorded.users(several.id)) == 1:
+            # a function's one result is its result; a scan has a carry and more
+            if (own or several.op in _FUNCTIONS) and len(self.recorded.users(several.id)) == 1:
                 return call
             return ast.Subscript(call, expr.number(node.attributes["index"]))
         if node.form is None:

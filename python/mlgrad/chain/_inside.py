@@ -87,100 +87,102 @@ class Inside:
         return f"the first of {count} steps" if self.steps != 1 else "the only step"
 
 
+@dataclass(frozen=True)
+class _Given:
+    """An argument of a body: how it is written outside, its value, and whether it is an argument of the explanation."""
+
+    name: str
+    value: Any
+    shown: bool
+
+
 def find_inside(graph: Graph, step: Step) -> Inside | None:
     """Return the inside of a step; None where it is no control flow, or the derivative of a `while_loop`."""
     found = graph.recorded.core.inside(step.node.id)
     if found is None:
         return None
-    inputs, kind = found["inputs"], found["kind"]
-    values = list(graph.recorded.values(sorted(set(inputs))).items())
-    known = dict(values)
-    args = [known[i] for i in inputs]
-    names = [text(graph.operand(i)) for i in inputs]
+    inputs, nodes = found["inputs"], graph.recorded.nodes
+    values = graph.recorded.values(sorted(set(inputs)))
+    args = [_Given(text(graph.operand(i)), values[i], i in nodes and nodes[i].active) for i in inputs]
     which = step.node.attributes.get("index", 0)
+    if "carries" in found:
+        return _loop(found, which, args)
     bodies = found["bodies"]
-    if "carries" not in found:
-        branch: int | None = None
-        if len(bodies) > 1:
-            branch = int(np.clip(int(args[0]), 0, len(bodies) - 1))
-            args, names = args[1:], names[1:]
-        body = bodies[branch or 0]
-        return Inside(kind, branch, None, _is_constant(body, args), lambda _: _explained(body, which, args, names))
-    return _loop(kind, found, which, args, names)
+    branch: int | None = None
+    if len(bodies) > 1:
+        branch = int(np.clip(int(args[0].value), 0, len(bodies) - 1))
+        args = args[1:]
+    body = bodies[branch or 0]
+    return Inside(found["kind"], branch, None, not _shown(body, args), lambda _: _explained(body, which, args))
 
 
-def _loop(kind: str, found: dict[str, Any], which: int, args: list[Any], names: list[str]) -> Inside:
+def _loop(found: dict[str, Any], which: int, args: list[_Given]) -> Inside:
     first, end = found["consts"], found["consts"] + found["carries"]
-    consts, start, slices = args[:first], args[first:end], args[end:]
+    consts = args[:first]
+    start, slices = [a.value for a in args[first:end]], [a.value for a in args[end:]]
+    names = _numbered("carry", len(start)), _numbered("x", len(slices))
     [body] = found["bodies"]
-    length = found.get("length")
+    length: int | None = found.get("length")
 
-    def slices_at(k: int) -> list[Any]:
-        at = length - 1 - k if found.get("reverse") else k
-        return [x[at] for x in slices]
+    def given(state: list[Any], k: int) -> list[_Given]:
+        x = [s[-1 - k] if found.get("reverse") else s[k] for s in slices]
+        own = [*zip(names[0], state, strict=True), *zip(names[1], x, strict=True)]
+        return [*consts, *(_Given(name, value, _is_float(value)) for name, value in own)]
 
     def after(state: list[Any], k: int) -> list[Any]:
-        return _run(body, consts + state + slices_at(k))[: found["carries"]]
-
-    if length is None:
-        length = _count(found["condition"], after, consts, start)
-    own = _numbered("carry", end - first) + _numbered("x", len(args) - end)
+        return _run(body, given(state, k))[: len(state)]
 
     def explain(k: int) -> Explanation:
         state = start
         for i in range(k):
             state = after(state, i)
-        return _explained(body, which, consts + state + slices_at(k), names[:first] + own)
+        return _explained(body, which, given(state, k))
 
-    constant = length != 0 and _is_constant(body, consts + start + slices)
-    return Inside(kind, None, length, constant, explain)
+    if length is None:
+        length = _count(lambda state: bool(_run(found["condition"], given(state, 0))[0]), after, start)
+    return Inside(found["kind"], None, length, length != 0 and not _shown(body, given(start, 0)), explain)
 
 
 def _count(
-    condition: Any, after: Callable[[list[Any], int], list[Any]], consts: list[Any], state: list[Any]
+    holds: Callable[[list[Any]], bool], after: Callable[[list[Any], int], list[Any]], state: list[Any]
 ) -> int | None:
     for k in range(_MOST_STEPS + 1):
-        if not _run(condition, consts + state)[0]:
+        if not holds(state):
             return k
         state = after(state, k)
     return None
 
 
-def _run(body: Any, args: list[Any]) -> list[Any]:
-    return list(_core.traced(lambda: tuple(body(*args))))
+def _run(body: Any, args: list[_Given]) -> list[Any]:
+    return list(_core.traced(lambda: tuple(body(*(a.value for a in args)))))
 
 
 def _numbered(name: str, count: int) -> list[str]:
     return [name] if count == 1 else [f"{name}{k}" for k in range(1, count + 1)]
 
 
-def _explained(body: Any, which: int, args: list[Any], names: list[str]) -> Explanation:
-    """Explain result `which` of a body as a function of what it reads of the floats among its arguments."""
+def _shown(body: Any, args: list[_Given]) -> list[int]:
+    """Return the places of the arguments that the body reads and that its explanation has for arguments."""
+    return [k for k, (a, reads) in enumerate(zip(args, body.reads, strict=True)) if reads and a.shown]
+
+
+def _explained(body: Any, which: int, args: list[_Given]) -> Explanation:
+    """Explain result `which` of a body."""
     from mlgrad.chain._explain import Explanation
     from mlgrad.chain._graph import Graph
 
-    floats = [k for k, (a, reads) in enumerate(zip(args, body.reads, strict=True)) if reads and _is_float(a)]
-    outputs = _run(body, args)
-    # a result of a loop may be the carry or a slice, but not the history, which nobody sees
-    which = min(which, len(outputs) - 1)
+    places = _shown(body, args)
 
-    def call(*given: Any) -> Any:
-        whole = list(args)
-        for k, x in zip(floats, given, strict=True):
+    def inside(*given: Any) -> Any:
+        whole = [a.value for a in args]
+        for k, x in zip(places, given, strict=True):
             whole[k] = x
         return body(*whole)[which]
 
-    call.__name__ = "inside"
-    return Explanation(Graph(call, tuple(args[k] for k in floats), {}, "explain", [_fresh(names, k) for k in floats]))
-
-
-def _fresh(names: list[str], k: int) -> str:
-    """Return a name, with a prime where an earlier one is the same."""
-    return names[k] + "'" * names[:k].count(names[k])
-
-
-def _is_constant(body: Any, args: list[Any]) -> bool:
-    return not any(reads and _is_float(a) for a, reads in zip(args, body.reads, strict=True))
+    names: list[str] = []
+    for k in places:  # a prime where an earlier one has the same name
+        names.append(args[k].name + "'" * sum(n.rstrip("'") == args[k].name for n in names))
+    return Explanation(Graph(inside, tuple(args[k].value for k in places), {}, "explain", names))
 
 
 def _is_float(value: Any) -> bool:

@@ -1,6 +1,6 @@
 //! From the pending part of a tape to code that runs again and again.
 //!
-//! [`extract`] cuts a [`Program`] out of a tape; [`plan_for`] looks it up by its structure, or plans it: identities and
+//! [`plan_of`] cuts a [`Program`] out of a tape and looks its plan up by its structure, or plans it: identities and
 //! repetitions go (`simplify`), movement becomes views (`ir`), nodes become regions (`region`), and values get places
 //! (`lower`).
 
@@ -13,6 +13,7 @@ mod kernel;
 mod lower;
 mod memory;
 mod program;
+mod recipe;
 mod region;
 pub mod rows;
 mod shift;
@@ -22,12 +23,14 @@ pub mod view;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-pub use cache::{Stats, clear, plan_for, set_limits, stats};
-pub use program::{Extracted, Node, Program, extract, extract_exact, extract_listed};
+pub use cache::{Stats, clear, plan_for, recall, remember, set_limits, stats};
+pub use program::{Extracted, Node, Program, extract, extract_exact, extract_listed, plan_of};
+pub use recipe::{Answer, Ran, Recipe};
 pub use rows::LONGEST as LONGEST_ROW;
 
 pub use crate::exec::run::Param;
 use crate::exec::run::{Code, Runner, Unit};
+use crate::ops::control::body::without_rules;
 use crate::tape::Value;
 use crate::{Error, Result};
 
@@ -67,10 +70,13 @@ pub struct Plan {
     runner: Runner,
     nodes: usize,
     bytes: usize,
+    /// The time of last use, for the cache.
+    used: AtomicU64,
 }
 
 impl Plan {
-    pub fn new(program: Program, options: Options) -> Result<Plan> {
+    pub fn new(mut program: Program, options: Options) -> Result<Plan> {
+        without_rules(&mut program);
         if program.nodes.len() >= u32::MAX as usize / 2 {
             return Err(Error::Memory(format!(
                 "a program of {} nodes is too long; split the computation with jit or a loop primitive",
@@ -83,12 +89,12 @@ impl Plan {
         let small = options.small.min(1024);
         let ir = ir::build(&program, if options.fuse { small } else { usize::MAX })?;
         let schedule = region::partition(&ir, small, options.fuse);
-        let mut code = lower::lower(&ir, &schedule, small)?;
+        let mut code = lower::lower(&ir, &schedule, small, options.fuse)?;
         for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {
             slot.scalar = scalar;
         }
         let bytes = size_of::<Plan>() + code.bytes();
-        Ok(Plan { runner: Runner::new(code), nodes, bytes })
+        Ok(Plan { runner: Runner::new(code), nodes, bytes, used: AtomicU64::new(0) })
     }
 
     /// The outputs of the program, in its order, as fresh values (scalars for shape ()).
@@ -114,6 +120,11 @@ impl Plan {
     /// Whether a run is long enough for the interpreter to be let go.
     pub fn is_long(&self) -> bool {
         self.runner.code.nanoseconds > 20_000
+    }
+
+    /// Whether a run is so short that it does not look for signals.
+    pub fn is_brief(&self) -> bool {
+        self.runner.is_brief()
     }
 
     /// Estimated time of a run.

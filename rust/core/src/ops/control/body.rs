@@ -22,8 +22,8 @@ struct Inner {
     key: u128,
     params: Vec<Meta>,
     outputs: Vec<Meta>,
-    /// Whether a rule of a user is in it.
-    rules: bool,
+    /// Where a rule of a user is in it: the same without rules, which is what it is for plans.
+    plain: Option<Body>,
     /// Whether something of a user's is in it.
     private: bool,
     /// Such a body only: what it was recorded from.
@@ -100,7 +100,6 @@ impl Body {
     }
 
     fn from(program: Program, origin: Option<Origin>) -> Body {
-        let key = program.key();
         let rules = program.nodes.iter().any(|n| match &n.op {
             Op::Custom(_) => true,
             Op::Control(c) => c.has_rules(),
@@ -114,7 +113,9 @@ impl Body {
             _ => false,
         };
         let private = rules || program.nodes.iter().any(host);
-        if let Some(known) = locked(&KNOWN).get_or_insert_default().bodies.get(&key) {
+        let plain = rules.then(|| Body::new(by_value(program.clone())));
+        let key = plain.as_ref().map_or_else(|| program.key(), Body::key);
+        if let (false, Some(known)) = (private, locked(&KNOWN).get_or_insert_default().bodies.get(&key)) {
             return known.clone();
         }
         let meta = |places: &[u32]| -> Vec<Meta> {
@@ -127,7 +128,7 @@ impl Body {
             key,
             params,
             outputs,
-            rules,
+            plain,
             private,
             origin: origin.filter(|_| rules),
             derived: Mutex::default(),
@@ -184,7 +185,12 @@ impl Body {
 
     /// Whether a rule of a user is in it.
     pub fn has_rules(&self) -> bool {
-        self.0.rules
+        self.0.plain.is_some()
+    }
+
+    /// The same by value.
+    pub fn plain(&self) -> &Body {
+        self.0.plain.as_ref().unwrap_or(self)
     }
 
     /// Whether a host call for its effect is in it.
@@ -198,7 +204,7 @@ impl Body {
 
     /// The same body as `from`, but for a batch of those parameters that are batched, as its first ones.
     pub(crate) fn batch_of(self, from: &Body, batched: &[bool]) -> Body {
-        let Some(origin) = from.origin().filter(|_| self.0.rules) else { return self };
+        let Some(origin) = from.origin().filter(|_| self.has_rules()) else { return self };
         let mut params: Vec<Option<NodeId>> =
             origin.params.iter().zip(batched).map(|(p, batched)| p.filter(|_| !batched)).collect();
         params.resize(self.0.params.len(), None);
@@ -266,11 +272,14 @@ impl Body {
 
     /// The plan that computes the wanted outputs, and behind them what stands for the effects.
     pub fn plan(&self, wanted: &[bool]) -> Result<Arc<Plan>> {
+        if let Some(plain) = &self.0.plain {
+            return plain.plan(wanted);
+        }
         let known = locked(&self.0.plans).iter().find(|(m, _)| m == wanted).and_then(|(_, plan)| plan.upgrade());
         if let Some(plan) = known {
             return Ok(plan);
         }
-        let mut program = by_value(self.0.program.clone());
+        let mut program = self.0.program.clone();
         let mut keep = wanted.iter();
         program.outputs.retain(|_| keep.next() == Some(&true));
         let effects = std::mem::take(&mut program.effects);
@@ -283,8 +292,9 @@ impl Body {
     }
 }
 
-/// Results of custom operations as what they are by value: a plan knows nothing of their rules.
+/// Results of custom operations as what they are by value: a plan knows nothing of their rules, and does not keep them.
 fn by_value(mut p: Program) -> Program {
+    without_rules(&mut p);
     for i in 0..p.nodes.len() {
         if let Op::Project(Project(k)) = p.nodes[i].op {
             let tuple = &p.nodes[p.nodes[i].inputs[0] as usize];
@@ -303,6 +313,17 @@ fn by_value(mut p: Program) -> Program {
         }
     }
     p
+}
+
+/// Control flow as what it is by value.
+pub(crate) fn without_rules(p: &mut Program) {
+    for n in &mut p.nodes {
+        if let Op::Control(c) = &n.op
+            && c.has_rules()
+        {
+            n.op = Op::Control(c.plain());
+        }
+    }
 }
 
 /// A program cut out of a tape.

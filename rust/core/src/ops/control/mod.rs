@@ -39,6 +39,19 @@ impl Control {
         self.bodies().any(Body::has_rules)
     }
 
+    /// The same by value.
+    pub fn plain(&self) -> Control {
+        let plain = |b: &Body| b.plain().clone();
+        match self {
+            Control::Branch(c) => Control::Branch(Branch { bodies: c.bodies.iter().map(plain).collect() }),
+            Control::For(c) => Control::For(For { body: plain(&c.body), ..c.clone() }),
+            Control::While(c) => {
+                let stages = c.stages.iter().map(|s| Stage { body: plain(&s.body), ..s.clone() }).collect();
+                Control::While(While { condition: plain(&c.condition), stages, ..c.clone() })
+            }
+        }
+    }
+
     /// Whether a host call for its effect is in one of the bodies.
     pub fn has_effects(&self) -> bool {
         self.bodies().any(Body::has_effects)

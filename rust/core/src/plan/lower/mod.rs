@@ -1,12 +1,14 @@
 //! From a schedule to code: places for all values, instructions with resolved operands.
 
 mod blocks;
+mod chains;
 mod rows;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use self::blocks::{Blocks, ROW_BLOCK};
+use self::chains::Chains;
 use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
 use super::region::{self, Schedule};
@@ -48,6 +50,7 @@ struct Lower<'a> {
     stored: &'a [bool],
     home_unit: &'a [u32],
     roles: &'a [Role],
+    chains: Chains,
     small_limit: usize,
     code: Code,
     small: SmallPlaces,
@@ -67,13 +70,14 @@ struct Lower<'a> {
 
 const FOREVER: u32 = u32::MAX;
 
-pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize) -> Result<Code> {
+pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize, fuse: bool) -> Result<Code> {
     let count = ir.nodes.len();
     let mut l = Lower {
         ir,
         stored: &schedule.stored,
         home_unit: &schedule.home,
         roles: &schedule.roles,
+        chains: Chains::new(ir, schedule, small_limit, fuse),
         small_limit,
         code: Code::default(),
         small: SmallPlaces::default(),
@@ -160,8 +164,8 @@ impl Lower<'_> {
                         t += 1;
                         self.last[x as usize] = t;
                         self.results_at(x, t);
-                        for r in &ir.nodes[x as usize].inputs {
-                            self.use_at(*r, ir.nodes[x as usize].n, t);
+                        for r in self.chains.inputs(ir, x) {
+                            self.use_at(r, ir.nodes[x as usize].n, t);
                         }
                     }
                 }
@@ -170,8 +174,8 @@ impl Lower<'_> {
                     let most = if region.cut.by_rows() { ROW_BLOCK.max(region.cut.row()) } else { BLOCK };
                     for &x in region.nodes.iter().chain(&region.folds) {
                         self.last[x as usize] = self.last[x as usize].max(t);
-                        for r in &ir.nodes[x as usize].inputs {
-                            self.use_at(*r, most, t);
+                        for r in self.chains.inputs(ir, x) {
+                            self.use_at(r, most, t);
                         }
                     }
                 }
@@ -319,6 +323,10 @@ impl Lower<'_> {
     fn small_node(&mut self, x: u32) -> Result<()> {
         let ir = self.ir;
         let n = &ir.nodes[x as usize];
+        if self.chains.skips(x) {
+            return Ok(());
+        }
+        let inputs = self.chains.inputs(ir, x);
         match &n.kind {
             Kind::Iota => {
                 let contents: Vec<u8> = (0..n.n as i64).flat_map(i64::to_le_bytes).collect();
@@ -351,11 +359,13 @@ impl Lower<'_> {
                 self.code.folds.push(description);
                 self.step(straight::fold, n.n, [dst, a, a, c])?;
             }
+            // computed with its twin
+            Kind::Map(_) if self.home[x as usize] != Home::Nowhere => {}
             Kind::Map(kernel) => {
                 let mut temporary: SmallVec<[usize; 3]> = SmallVec::new();
                 let mut operands: SmallVec<[usize; 3]> = SmallVec::new();
                 let mut in_place = true;
-                for r in &n.inputs {
+                for r in &inputs {
                     let from = &ir.nodes[r.node as usize];
                     let size = from.dtype.size();
                     if self.is_number(r.node) {
@@ -379,7 +389,7 @@ impl Lower<'_> {
                     }
                 }
                 if in_place {
-                    for r in &n.inputs {
+                    for r in &inputs {
                         self.release(r.node);
                     }
                 }
@@ -387,7 +397,17 @@ impl Lower<'_> {
                 let first = operands.first().copied().unwrap_or(dst);
                 let second = operands.get(1).copied().unwrap_or(first);
                 let third = operands.get(2).copied().unwrap_or(first);
-                self.step(*kernel, n.n, [dst, first, second, third])?;
+                match ir.twins.get(&x).filter(|twin| twin.other > x) {
+                    Some(twin) => {
+                        let Home::Small(other) = self.settle(twin.other) else { return Err(misplaced()) };
+                        let (sine, cosine) = if twin.is_sine { (dst, other) } else { (other, dst) };
+                        self.step(twin.kernel, n.n, [sine, first, cosine, first])?;
+                    }
+                    None => {
+                        let kernel = self.chains.kernel(ir, x, *kernel).ok_or_else(misplaced)?;
+                        self.step(kernel, n.n, [dst, first, second, third])?;
+                    }
+                }
                 for pair in temporary.chunks(2) {
                     self.small.give_back(pair[1], pair[0]);
                 }
@@ -396,7 +416,7 @@ impl Lower<'_> {
                 return Err(misplaced());
             }
         }
-        for r in &n.inputs {
+        for r in &inputs {
             self.release(r.node);
         }
         self.release(x);
