@@ -35,6 +35,13 @@ def test_division_and_means(a: Any) -> None:
     # NumPy sums uint8 in uint64, which mlgrad does not have
     if a is not np.uint8:
         check(lambda x: (np.sum(x), np.prod(x), np.cumsum(x), np.cumprod(x)), SAMPLES[a])
+    check(lambda x: (np.sum(x, dtype=np.int64), np.cumsum(x, dtype=float), np.prod(x, dtype=np.float32)), SAMPLES[a])
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "cumsum", "cumprod", "trace"])
+def test_sums_of_uint8_ask_for_a_dtype(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"{name} of uint8 is uint64 in NumPy.*np\.int64"):
+        on_tape(lambda x: getattr(np, name)(x), np.ones((2, 2), dtype=np.uint8))
 
 
 @pytest.mark.parametrize(("a", "b"), PAIRS, ids=lambda d: d.__name__)

@@ -559,9 +559,3 @@ class TestControlFlow:
         # forward mode transposes the rule, whose branches do not read what they are linear in
         assert np.isclose(mlgrad.jvp(power, (1.3,), (1.0,))[1], 3 * 1.3**2)
         assert mlgrad.jvp(power, (-1.3,), (1.0,))[1] == 0.0
-
-    def test_the_derivative_of_a_rule_in_a_body_is_refused(self):
-        softplus = make_softplus()
-        f = lambda x: mlgrad.scan(lambda c, _: (softplus(c), None), x, None, length=3)[0]
-        with pytest.raises(TypeError, match="softplus has a derivative rule of its own and is called in a body"):
-            mlgrad.grad(f)(0.3)

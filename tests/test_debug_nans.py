@@ -1,5 +1,8 @@
 """debug_nans names where a nan comes from."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 
@@ -16,6 +19,50 @@ def test_names_the_operation_and_its_arguments():
             mlgrad.vmap(lambda x: np.log(x - 2))(X)
     # off again
     assert np.isnan(mlgrad.vmap(lambda x: np.log(x - 2))(X)[0])
+
+
+def here():
+    """The pattern of the caller's file and of the line after it."""
+    frame = sys._getframe(1)
+    return rf"line {frame.f_lineno + 1} of .*test_debug_nans\.py"
+
+
+def test_names_the_line():
+    with mlgrad.debug_nans():
+
+        def f(x):
+            y = np.sin(x)
+            places.append(here())
+            z = np.log(y - 2)
+            return np.sum(z * 0 + x)
+
+        for transform in (mlgrad.jit, mlgrad.vmap, mlgrad.value_and_grad):
+            places = []
+            with pytest.raises(FloatingPointError) as e:
+                transform(f)(X)
+            assert re.search(rf"log of .*, in {places[0]}", str(e.value))
+
+        def g(x):
+            places.append(here())
+            root = np.sqrt(x)
+            return np.sum(root**2)
+
+        for transform in (mlgrad.grad, lambda g: mlgrad.jit(mlgrad.grad(g))):
+            places = []
+            with pytest.raises(FloatingPointError) as e:
+                transform(g)(np.array([0.0, 1.0]))
+            assert re.search(rf"in the derivative of {places[0]}", str(e.value))
+
+        places = []
+
+        def loop(x):
+            places.append(here())
+            y = mlgrad.scan(lambda c, _: (np.log(c), None), x, None, length=5)[0]
+            return y + 1
+
+        with pytest.raises(FloatingPointError) as e:
+            mlgrad.grad(loop)(0.5)
+        assert re.search(rf"scan of .*, in {places[0]}", str(e.value))
 
 
 def test_a_nan_of_the_derivative_alone():

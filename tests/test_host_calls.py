@@ -376,12 +376,96 @@ class TestControlFlow:
         np.testing.assert_allclose(calls, before, rtol=1e-15)
         assert last == np.sin(before[2])
 
-    def test_what_is_not_there_yet_says_so(self):
+    def test_pure_calls_that_depend_on_nothing_run_once(self):
+        calls = []
+
+        def host(x):
+            calls.append(float(x))
+            return np.sin(x)
+
+        body = lambda x: lambda c, _: (c + mlgrad.pure_callback(host, x, x), None)
+        f = mlgrad.jit(lambda x: mlgrad.scan(body(x), np.zeros(2), None, length=5)[0])
+        np.testing.assert_allclose(f(0.5), 5 * np.sin([0.5, 0.5]))
+        assert calls == [0.5]
+
+
+class TestPrintingInBodies:
+    def printed(self, capsys, f, *args):
+        f(*args)
+        return capsys.readouterr().out.split()
+
+    def test_each_step(self, capsys):
+        def body(c, x):
+            mlgrad.debug_print("{}", c)
+            mlgrad.debug_print("step")
+            return c + x, None
+
+        f = lambda x: mlgrad.scan(body, x, np.array([1.0, 2.0]))[0]
+        assert self.printed(capsys, f, 0.0) == ["0.0", "step", "1.0", "step"]
+        jitted = mlgrad.jit(f)
+        assert self.printed(capsys, jitted, 0.0) == ["0.0", "step", "1.0", "step"]
+        assert self.printed(capsys, jitted, 5.0) == ["5.0", "step", "6.0", "step"]
+        f = lambda x: mlgrad.while_loop(lambda c: c < 2, lambda c: mlgrad.debug_print("{}", c) or c + 1, x)
+        assert self.printed(capsys, f, 0.0) == ["0.0", "1.0"]
+        f = lambda x: mlgrad.fori_loop(0, 2, lambda i, c: mlgrad.debug_print("{}", i), None)
+        assert self.printed(capsys, f, 0.0) == ["0", "1"]
+
+    def test_the_branch_that_is_taken(self, capsys):
+        def f(x):
+            mlgrad.cond(x > 0, lambda: mlgrad.debug_print("pos {}", x), lambda: mlgrad.debug_print("neg"))
+            return x
+
+        assert self.printed(capsys, f, 1.0) == ["pos", "1.0"]
+        assert self.printed(capsys, f, -1.0) == ["neg"]
+        g = mlgrad.jit(mlgrad.grad(f))
+        assert self.printed(capsys, g, 2.0) == ["pos", "2.0"]
+        assert self.printed(capsys, g, -2.0) == ["neg"]
+        # in one another
+        steps = lambda x: mlgrad.scan(lambda c, x: (c + f(x), None), 0.0, np.array([1.0, -1.0]))[0]
+        assert self.printed(capsys, steps, 0.0) == ["pos", "1.0", "neg"]
+
+    def test_derivatives_print_what_the_function_prints_once(self, capsys):
+        def body(c, _):
+            mlgrad.debug_print("{:.3f}", c)
+            return np.sin(c), None
+
+        f = lambda x: mlgrad.scan(body, x, None, length=2)[0]
+        want = ["0.500", "0.479"]
+        for d in (mlgrad.grad, mlgrad.hessian, mlgrad.jacfwd, lambda f: mlgrad.jit(mlgrad.grad(f))):
+            assert self.printed(capsys, d(f), 0.5) == want
+        linear = lambda x: mlgrad.scan(lambda c, _: (mlgrad.debug_print("x") or 2 * c, None), x, None, length=2)[0]
+        assert self.printed(capsys, mlgrad.grad(linear), 0.5) == ["x", "x"]
+        square = mlgrad.checkpoint(lambda x: mlgrad.debug_print("{}", x) or x * x)
+        assert self.printed(capsys, mlgrad.grad(square), 3.0) == ["3.0"]
+
+    def test_batched(self, capsys):
+        f = lambda x: mlgrad.scan(lambda c, _: (mlgrad.debug_print("{}", c) or c + 1, None), x, None, length=2)[0]
+        assert self.printed(capsys, mlgrad.vmap(f), np.array([0.0, 10.0])) == ["0.0", "10.0", "1.0", "11.0"]
+        assert self.printed(capsys, mlgrad.jit(mlgrad.vmap(f)), np.array([0.0, 10.0])) == ["0.0", "10.0", "1.0", "11.0"]
+        g = lambda x: mlgrad.vmap(lambda y: mlgrad.debug_print("{}", y) or y)(x * np.ones(2))
+        h = lambda x: mlgrad.scan(lambda c, _: (np.sum(g(c)), None), x, None, length=2)[0]
+        assert self.printed(capsys, mlgrad.grad(h), 1.0) == ["1.0", "1.0", "2.0", "2.0"]
+
+    def test_in_the_rule_of_a_body(self, capsys):
+        @mlgrad.custom_vjp
+        def f(x):
+            return x * x
+
+        def bwd(x, g):
+            mlgrad.debug_print("{}", g)
+            return (2 * x * g,)
+
+        f.defvjp(lambda x: (f(x), x), bwd)
+        twice = lambda x: mlgrad.scan(lambda c, _: (f(c), None), x, None, length=2)[0]
+        assert self.printed(capsys, mlgrad.grad(twice), 2.0) == ["1.0", "8.0"]
+        assert self.printed(capsys, twice, 2.0) == []
+
+    def test_errors_leave_nothing_behind(self, capsys):
         def body(c, _):
             mlgrad.debug_print("{}", c)
-            return c, None
+            raise ZeroDivisionError
 
-        with pytest.raises(TypeError, match="debug_print in a body of control flow"):
+        with pytest.raises(ZeroDivisionError):
             mlgrad.scan(body, 1.0, None, length=3)
-        # and leaves nothing behind
         mlgrad.grad(lambda x: mlgrad.debug_print("fine") or x)(1.0)
+        assert capsys.readouterr().out == "fine\n"

@@ -26,8 +26,8 @@ class debug_nans:
     Raises
     ------
     FloatingPointError
-        From then on, where an evaluation gives a nan. The message names the first operation whose result holds one, and
-        what its arguments were.
+        From then on, where an evaluation gives a nan. The message names the first operation whose result holds one,
+        what its arguments were, and the user's line that it is of, or that it belongs to the derivative of.
 
     Examples
     --------
@@ -36,7 +36,7 @@ class debug_nans:
     ...     mlgrad.value_and_grad(lambda x: np.sum(np.log(x - 2)))(np.array([1.0, 3.0]))
     Traceback (most recent call last):
         ...
-    FloatingPointError: debug_nans: nan came first out of log of float64(2,) from -1.0 to 1.0
+    FloatingPointError: debug_nans: nan came first out of log of float64(2,) from -1.0 to 1.0, in line ...
     """
 
     def __init__(self, enabled: bool = True, *, infs: bool = False) -> None:

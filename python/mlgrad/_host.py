@@ -57,7 +57,7 @@ def pure_callback(
     The function runs when the program runs: at once where the values of the arguments are known, at each replay under
     `jit`, in the order in which the calls were recorded and as often as they were. An exception that it raises comes
     out as itself. It has no derivative: put the call into a function with a rule of its own (`custom_vjp`), whose `bwd`
-    may be a callback too.
+    may be a callback too. In a loop whose steps give it the same arguments it runs once.
 
     Parameters
     ----------
@@ -116,6 +116,9 @@ class _Print:
 
 def debug_print(fmt: str, *args: Any, **kwargs: Any) -> None:
     """Print values inside a transform: at each replay under `jit`, for each example under `vmap`.
+
+    In the bodies of control flow it prints at each step, and in the branch that is taken. Derivatives print once what
+    the function prints.
 
     Parameters
     ----------

@@ -95,13 +95,14 @@ class Recorded:
         what: str,
         lines: bool = True,
         abstract: bool = False,
+        names: Sequence[str] | None = None,
     ) -> None:
         if not callable(f):
             raise TypeError(f"{what}: expected a function, got {type(f).__name__}; pass the function itself")
         self.name = function_name(f)
         self.core = _core.recording(f, args, dict(kwargs or {}), lines=lines, abstract=abstract)
         self.nodes = {n["id"]: Node(**n) for n in self.core.nodes()}
-        names = leaf_names(f, args, kwargs or {})
+        names = leaf_names(f, args, kwargs or {}) if names is None else names
         self.arguments = tuple(Argument(names[k], n, k) for k, n in self.core.arguments)
         self.outputs: tuple[int, ...] = tuple(self.core.outputs)
         if not self.arguments:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,10 @@ import numpy as np
 from mlgrad import _expressions as expr
 from mlgrad._recording import Edge as RecordedEdge
 from mlgrad._recording import Function, Recorded, Step, source_text
+from mlgrad.chain._inside import Inside, find_inside
 
+# control flow that returns what its functions do
+_FUNCTIONS = ("checkpoint", "cond", "switch", "while_loop")
 # a Jacobian with more elements is not written out
 _MAX_JACOBIAN = 1_000_000
 
@@ -72,13 +75,26 @@ class Node:
     source: str | None
     form: ast.expr = field(repr=False)
     is_argument: bool = field(repr=False)
+    _find_inside: Callable[[], Inside | None] = field(repr=False, default=lambda: None)
+
+    @cached_property
+    def inside(self) -> Inside | None:
+        """What lies inside a step of control flow (`cond`, `scan`, …); None for other steps."""
+        return self._find_inside()
 
 
 class Graph:
     """A function recorded at a point, as nodes and edges with numbers on them."""
 
-    def __init__(self, f: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str) -> None:
-        self.recorded = r = Recorded(f, args, kwargs, what=what)
+    def __init__(
+        self,
+        f: Function,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        what: str,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self.recorded = r = Recorded(f, args, kwargs, what=what, names=names)
         self.function = r.name
         self._names = self._name_all()
         values = r.values([*self._names])
@@ -97,10 +113,10 @@ class Graph:
             form = self._form_of(s)
             file, line = s.node.line or (None, None)
             if adjoint is None:
-                adjoint = np.zeros_like(values[s.result])
+                adjoint = np.zeros(np.shape(values[s.result]), s.node.dtype if s.node.dtype.kind == "f" else float)[()]
             nodes.append(
                 Node(name, expr.text(form), s.node.op, values[s.result], adjoint, es, file, line,
-                     source_text(s.node.line), form, False)
+                     source_text(s.node.line), form, False, partial(find_inside, self, s))
             )  # fmt: skip
         self.nodes = tuple(nodes)
         self.outputs = tuple(self._names.get(n, self._constant(n)) for n in r.outputs)
@@ -162,18 +178,19 @@ class Graph:
     def _constant(self, n: int) -> str:
         return expr.text(self._constants[n]) if n in self._constants else f"node {n}"
 
-    def _operand(self, n: int) -> ast.expr:
+    def operand(self, n: int) -> ast.expr:
+        """How a node is written where a step reads it."""
         return expr.name(self._names[n]) if n in self._names else self._constants.get(n, expr.name("?"))
 
     def _names_in(self, s: Step) -> dict[str, ast.expr]:
-        names = dict(zip("abc", map(self._operand, s.operands), strict=False))
+        names = dict(zip("abc", map(self.operand, s.operands), strict=False))
         names["y"] = expr.name(self._names[s.result])
         if "n" in s.node.attributes:
             names["n"] = expr.number(s.node.attributes["n"])
         return names
 
     def _form_of(self, s: Step) -> ast.expr:
-        node, operands = s.node, [self._operand(o) for o in s.operands]
+        node, operands = s.node, [self.operand(o) for o in s.operands]
         if node.op == "slice":
             return ast.Subscript(operands[0], expr.name(self._index(node)))
         if node.op == "assemble":
@@ -182,7 +199,8 @@ class Graph:
             several = self.recorded.nodes[node.inputs[0]]
             own = several.op == "custom"
             call = ast.Call(expr.name(several.attributes["text"] if own else several.op), operands, [])
-            if own and len(self.recorded.users(several.id)) == 1:
+            # a function's one result is its result; a scan has a carry and more
+            if (own or several.op in _FUNCTIONS) and len(self.recorded.users(several.id)) == 1:
                 return call
             return ast.Subscript(call, expr.number(node.attributes["index"]))
         if node.form is None:

@@ -13,7 +13,7 @@ fn body(params: usize, make: impl FnOnce(&mut Tape, &[NodeId]) -> Result<Vec<Nod
     let scope = t.open_scope();
     let p: Vec<NodeId> = (0..params).map(|_| t.abstract_param(scope, Shape::new(), DType::F64).unwrap()).collect();
     let outputs = make(&mut t, &p).unwrap();
-    let cut = cut(&t, &p, &outputs, &|_| true).unwrap();
+    let cut = cut(&t, &p, &outputs, &[], &|_| true).unwrap();
     assert!(cut.captures.is_empty());
     Body::new(cut.program)
 }

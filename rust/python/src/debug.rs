@@ -46,7 +46,7 @@ impl Trace {
     ) -> PyResult<()> {
         // the same program once more
         let extracted = plan::extract_listed(&self.access().tape, targets, !exact);
-        let (extracted, _) = extracted.or_raise(py)?;
+        let (extracted, list) = extracted.or_raise(py)?;
         let infs = MODE.load(Relaxed) == 2;
         let p = &extracted.program;
         let bad = p.outputs.iter().zip(results).any(|(&o, v)| {
@@ -63,8 +63,20 @@ impl Trace {
         Err(PyFloatingPointError::new_err(if found.given {
             format!("debug_nans: {what} was there from the beginning, in {found}")
         } else {
-            format!("debug_nans: {what} came first out of {found}")
+            let at = list.get(found.place).and_then(|&n| self.place_of(n)).unwrap_or_default();
+            format!("debug_nans: {what} came first out of {found}{at}")
         }))
+    }
+
+    /// Where in the user's code a node comes from, as the end of a sentence.
+    fn place_of(&self, node: NodeId) -> Option<String> {
+        let state = self.access();
+        let (mut node, mut derivative) = (node, false);
+        while let Some(cause) = state.tape.cause_of(node) {
+            (node, derivative) = (cause.node, derivative || cause.derivative);
+        }
+        let (file, line) = state.lines.as_ref()?.of(node).1?;
+        Some(format!(", in {}line {line} of {file}", if derivative { "the derivative of " } else { "" }))
     }
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod function;
 mod grave;
 mod index;
+mod inside;
 mod jit;
 mod layout;
 mod leave;
@@ -36,6 +37,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     debug::register(m)?;
     tape_api::register(m)?;
     recording::register(m)?;
+    inside::register(m)?;
     tree::register(m)?;
     settings::register(m)?;
     function::register(m)

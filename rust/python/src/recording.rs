@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::convert;
 use crate::dtypes;
 use crate::error::OrRaise;
+use crate::inside::inside;
 use crate::trace::{Trace, known, meta};
 use crate::transform::{Session, check_callable, copy_any, prepare_walk, reverse_walk, wrap_argument};
 use crate::tree::Tree;
@@ -233,6 +234,12 @@ impl Recording {
                 Ok(d)
             })
             .collect()
+    }
+
+    /// The bodies of the control flow that a node is a result of, as functions; None where it is of another operation.
+    fn inside<'py>(&self, py: Python<'py>, node: u32) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let id = self.id(node)?;
+        inside(py, &self.trace, id)
     }
 
     /// The values of nodes, as NumPy copies.

@@ -85,11 +85,15 @@ impl Trace {
         Trace::with(false, true)
     }
 
-    fn with(jit: bool, keeps_lines: bool) -> Arc<Trace> {
+    fn with(jit: bool, lines: bool) -> Arc<Trace> {
+        let keeps_lines = lines || debug::is_on();
         let mut tape = Tape::new();
         if jit {
             // a replay never sees another number
             tape.make_numbers_literal();
+        }
+        if keeps_lines {
+            tape.keep_causes();
         }
         Arc::new(Trace {
             thread: this_thread(),

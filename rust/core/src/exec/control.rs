@@ -56,11 +56,24 @@ struct Step<'a> {
     frame: Option<Box<Frame>>,
     params: Vec<*const u8>,
     outputs: Vec<*mut u8>,
+    /// Where what stands for effects is written, and never read.
+    aside: Vec<Buffer>,
 }
 
 impl<'a> Step<'a> {
     fn new(plan: &'a Plan) -> Result<Step<'a>> {
-        Ok(Step { plan, frame: Some(plan.runner().frame()?), params: Vec::new(), outputs: Vec::new() })
+        let frame = Some(plan.runner().frame()?);
+        Ok(Step { plan, frame, params: Vec::new(), outputs: Vec::new(), aside: Vec::new() })
+    }
+
+    /// Gives the outputs behind those that are there already a place.
+    fn set_effects_aside(&mut self) -> Result<()> {
+        for bytes in self.plan.output_bytes().skip(self.outputs.len()) {
+            let room = Buffer::new(bytes.next_multiple_of(ALIGN) + ALIGN)?;
+            self.outputs.push(room.as_mut_ptr());
+            self.aside.push(room);
+        }
+        Ok(())
     }
 
     /// # Safety
@@ -256,6 +269,7 @@ impl Call {
         let mut step = Step::new(&self.bodies[taken])?;
         step.params.extend((first..self.arguments.len()).map(|k| self.input(k, bases).cast_const()));
         step.outputs.extend((0..b.bodies[taken].outputs().len()).filter_map(|k| self.result(k, bases)));
+        step.set_effects_aside()?;
         // SAFETY: the arguments and results are those of the body; results of plans have room for whole vectors.
         unsafe { step.run() }
     }
@@ -288,6 +302,7 @@ impl Call {
         step.params.extend((0..first).map(|k| self.input(k, bases).cast_const()));
         step.params.resize(bytes.len(), std::ptr::null());
         step.outputs.resize(f.carries + ys.len(), std::ptr::null_mut());
+        step.set_effects_aside()?;
         let mut watch = Watch::new(plan.nanoseconds());
         for done in 0..f.length {
             let i = if f.reverse { f.length - 1 - done } else { done };
@@ -326,6 +341,7 @@ impl Call {
         let mut condition = Step::new(&self.bodies[0])?;
         let mut holds = 0u64;
         condition.outputs.push(std::ptr::from_mut(&mut holds).cast());
+        condition.set_effects_aside()?;
         let mut steps = 0;
         let mut stacks: Vec<Vec<Option<Stack>>> = Vec::with_capacity(w.stages.len());
         let mut at = w.consts;
@@ -349,6 +365,7 @@ impl Call {
             step.params.extend(&consts);
             step.params.resize(bytes.len(), std::ptr::null());
             step.outputs.resize(stage.carries(), std::ptr::null_mut());
+            step.set_effects_aside()?;
             let mut watch = Watch::new(plan.nanoseconds() + self.bodies[0].nanoseconds());
             let mut done = 0;
             loop {
@@ -385,7 +402,7 @@ impl Call {
                         None => return Err(Error::Internal("a stack that was not kept".into())),
                     };
                 }
-                step.outputs.copy_from_slice(&carries.sides[1]);
+                step.outputs[..stage.carries()].copy_from_slice(&carries.sides[1]);
                 // SAFETY: as for `for_loop`.
                 unsafe { step.run()? };
                 carries.swap();

@@ -1,6 +1,6 @@
 //! Reductions over axes: sums, products, extremes and their positions, truth, log-sum-exp; running sums and products.
 //!
-//! One difference from NumPy: sums and products of uint8 are int64, since there is no uint64.
+//! Sums and products of uint8 are uint64 in NumPy, which there is not: they ask for a dtype.
 
 use super::axes::{along, reduced};
 use super::operand::{Operand, float_of, materialise, no_complex, result_dtype};
@@ -25,11 +25,15 @@ pub(crate) fn spread(t: &mut Tape, y: NodeId, x: NodeId, axes: &[u8]) -> Result<
     t.broadcast_to(kept, &to)
 }
 
-/// `x` in the dtype that sums are made in: bool and integers become int64.
+/// `x` in the dtype that sums are made in: bool and signed integers become int64.
 pub(crate) fn accumulator(t: &mut Tape, what: &str, x: NodeId) -> Result<NodeId> {
     match t.dtype(x) {
         d if d.is_complex() => Err(no_complex(what)),
         d if d.is_float() => Ok(x),
+        DType::U8 => Err(Error::Type(format!(
+            "{what} of uint8 is uint64 in NumPy, a dtype that mlgrad does not have; say {what}(x.astype(np.int64)), or a float \
+             dtype"
+        ))),
         _ => t.cast(x, DType::I64),
     }
 }

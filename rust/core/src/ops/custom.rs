@@ -2,7 +2,9 @@
 //!
 //! The inputs are the results as they were computed, the arguments, and what the computation captured from outside. By value
 //! a result is the first of these; derivatives flow through the arguments alone, as the rules say. The rules themselves
-//! are recorded before a walk that needs them (see `walk::rules`); here they are only copied into place.
+//! are recorded before a walk that needs them (see `walk::rules`); here they are only copied into place. In the body of control
+//! flow, which is walked on a tape that Python does not know, the operation has them with it as programs (see
+//! `control::close`).
 
 use std::any::Any;
 use std::fmt;
@@ -11,9 +13,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::control::{Body, Mask, Meta, scattered};
 use super::{Batch, Cotangents, Op, Project, Reverse, Tuple};
 use crate::tape::{DType, NodeId, Shape, Tape};
-use crate::walk::rules;
+use crate::walk::rules::{self, Template};
 use crate::{Error, Result};
 
 /// Who can record the rules of an operation.
@@ -49,6 +52,27 @@ pub struct Attached {
     pub args: usize,
     /// The innermost first.
     pub levels: Vec<Level>,
+    /// In a body: the rules as programs. What they take from outside are the last inputs.
+    pub closed: Option<Arc<Closed>>,
+}
+
+/// Rules that were recorded apart from the operation.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    pub vjp: Option<Recorded>,
+    pub jvp: Option<Recorded>,
+    /// What they take from outside, as nodes of the tape that they were recorded on.
+    pub extras: Vec<(NodeId, Meta)>,
+    /// Whether they can be walked through.
+    pub transposable: bool,
+}
+
+/// A program whose parameters are the arguments, the results, what the rules take from outside, and the seeds.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    pub body: Body,
+    /// Which cotangents (or tangents) it gives.
+    pub present: Mask,
 }
 
 impl std::ops::Deref for Custom {
@@ -85,11 +109,46 @@ impl Custom {
 
     fn unresolved(&self) -> Error {
         // whoever walks a tape of Python's has recorded the rules before
-        Error::Type(format!(
-            "{name} has a derivative rule of its own and is called in a body of control flow (cond, scan, while_loop, checkpoint, \
-             …), where such rules are not supported yet; call {name} outside of the body, or write a Python loop or if",
-            name = self.rule.name()
-        ))
+        Error::Internal(format!("the rule of {} was not recorded", self.rule.name()))
+    }
+
+    /// The same with rules as programs.
+    pub(crate) fn with(&self, closed: Arc<Closed>) -> Custom {
+        let Attached { rule, outs, args, levels, .. } = &*self.0;
+        let (rule, levels) = (rule.clone(), levels.clone());
+        Custom(Arc::new(Attached { rule, outs: *outs, args: *args, levels, closed: Some(closed) }))
+    }
+
+    /// How many of the inputs are there for the rules alone.
+    fn extras(&self) -> usize {
+        self.closed.as_ref().map_or(0, |c| c.extras.len())
+    }
+
+    /// A rule on these seeds.
+    fn inlined(&self, t: &mut Tape, node: NodeId, rule: &Recorded, seeds: &[NodeId]) -> Result<Vec<Option<NodeId>>> {
+        let inputs = t.inputs(node);
+        let mut given = inputs[self.outs..self.outs + self.args].to_vec();
+        given.extend(t.results(node));
+        given.extend(&inputs[inputs.len() - self.extras()..]);
+        given.extend(seeds);
+        let (found, effects) = rule.body.inline_all(t, &given)?;
+        effects.into_iter().for_each(|e| t.remember_host(e));
+        Ok(scattered(&found, &rule.present))
+    }
+
+    /// A rule on seeds without values, to be transposed.
+    fn template(&self, t: &mut Tape, node: NodeId, rule: &Recorded, like: &[NodeId]) -> Result<Template> {
+        let scope = t.open_scope();
+        let mut seeds = Vec::with_capacity(like.len());
+        for &x in like {
+            let (shape, dtype) = (t.shape(x).clone(), t.dtype(x));
+            seeds.push(t.abstract_param(scope, shape, dtype)?);
+        }
+        let start = t.len();
+        let results = self.inlined(t, node, rule, &seeds)?;
+        t.forget_hosts(start);
+        t.close_scope(scope);
+        Ok(Template { seeds, results, effects: Vec::new(), scope })
     }
 }
 
@@ -111,16 +170,29 @@ impl Tuple for Custom {
     }
 
     fn vjp_all(&self, r: &mut Reverse<'_>, node: NodeId, cotangents: &[Option<NodeId>]) -> Result<Cotangents> {
-        if r.want[self.outs + self.args..].contains(&true) {
+        if r.want[self.outs + self.args..r.want.len() - self.extras()].contains(&true) {
             return Err(self.no_capture());
         }
-        let found = match r.t.rules(node) {
-            (Some(vjp), _) => {
-                let seeds = filled(r.t, cotangents, &r.t.results(node))?;
-                rules::apply(r.t, &vjp, &seeds)?
+        let t = &mut *r.t;
+        let results = t.results(node);
+        let inputs = t.inputs(node);
+        let args = &inputs[self.outs..self.outs + self.args];
+        let name = self.rule.name();
+        let found = match (t.rules(node), self.closed.as_deref()) {
+            ((Some(vjp), _), _) => {
+                let seeds = filled(t, cotangents, &results)?;
+                rules::apply(t, &vjp, &seeds)?
             }
-            (None, Some(jvp)) => rules::transpose(r.t, &jvp, cotangents, self.rule.name())?,
-            (None, None) => return Err(self.unresolved()),
+            ((None, Some(jvp)), _) => rules::transpose(t, &jvp, cotangents, name)?,
+            (_, Some(Closed { vjp: Some(vjp), .. })) => {
+                let seeds = filled(t, cotangents, &results)?;
+                self.inlined(t, node, vjp, &seeds)?
+            }
+            (_, Some(Closed { jvp: Some(jvp), .. })) => {
+                let template = self.template(t, node, jvp, args)?;
+                rules::transpose(t, &template, cotangents, name)?
+            }
+            _ => return Err(self.unresolved()),
         };
         let mut out: Cotangents = SmallVec::from_elem(None, r.want.len());
         for (slot, g) in out[self.outs..].iter_mut().zip(found) {
@@ -130,21 +202,30 @@ impl Tuple for Custom {
     }
 
     fn jvp_all(&self, t: &mut Tape, node: NodeId, tangents: &[Option<NodeId>]) -> Result<Vec<Option<NodeId>>> {
-        let (args, captured) = tangents[self.outs..].split_at(self.args);
+        let (args, captured) = tangents[self.outs..tangents.len() - self.extras()].split_at(self.args);
         if captured.iter().any(Option::is_some) {
             return Err(self.no_capture());
         }
         if args.iter().all(Option::is_none) {
             return Ok(vec![None; self.outs]);
         }
-        match t.rules(node) {
-            (_, Some(jvp)) => {
-                let primals: SmallVec<[NodeId; 3]> = t.inputs(node)[self.outs..self.outs + self.args].into();
+        let results = t.results(node);
+        let primals: SmallVec<[NodeId; 3]> = t.inputs(node)[self.outs..self.outs + self.args].into();
+        match (t.rules(node), self.closed.as_deref()) {
+            ((_, Some(jvp)), _) => {
                 let seeds = filled(t, args, &primals)?;
                 rules::apply(t, &jvp, &seeds)
             }
-            (Some(vjp), None) => rules::transpose(t, &vjp, args, self.rule.name()),
-            (None, None) => Err(self.unresolved()),
+            ((Some(vjp), None), _) => rules::transpose(t, &vjp, args, self.rule.name()),
+            (_, Some(Closed { jvp: Some(jvp), .. })) => {
+                let seeds = filled(t, args, &primals)?;
+                self.inlined(t, node, jvp, &seeds)
+            }
+            (_, Some(Closed { vjp: Some(vjp), .. })) => {
+                let template = self.template(t, node, vjp, &results)?;
+                rules::transpose(t, &template, args, self.rule.name())
+            }
+            _ => Err(self.unresolved()),
         }
     }
 
@@ -154,12 +235,13 @@ impl Tuple for Custom {
         for k in 0..self.outs {
             inputs.push(b.full(t, k)?);
         }
-        inputs.extend(b.inputs[self.outs..].iter().map(|x| x.0));
+        // rules as programs were those of one example
+        inputs.extend(b.inputs[self.outs..b.inputs.len() - self.extras()].iter().map(|x| x.0));
         let mut levels = self.levels.clone();
         let batched = b.inputs[self.outs..self.outs + self.args].iter().map(|x| x.1).collect();
         levels.push(Level { size: b.size, batched });
         debug_assert_eq!(b.inputs.len(), t.inputs(node).len());
-        let attached = Attached { rule: self.rule.clone(), outs: self.outs, args: self.args, levels };
+        let attached = Attached { rule: self.rule.clone(), outs: self.outs, args: self.args, levels, closed: None };
         let results = t.push_custom(attached, &inputs)?;
         Ok(results.into_iter().map(|y| (y, true)).collect())
     }
@@ -196,7 +278,8 @@ impl Tape {
         captured: &[NodeId],
     ) -> Result<Vec<NodeId>> {
         let inputs: Vec<NodeId> = [outs, args, captured].concat();
-        self.push_custom(Attached { rule, outs: outs.len(), args: args.len(), levels: Vec::new() }, &inputs)
+        let (outs, args) = (outs.len(), args.len());
+        self.push_custom(Attached { rule, outs, args, levels: Vec::new(), closed: None }, &inputs)
     }
 
     /// What `outs` were computed from besides `args`, among the nodes before `start`, as far as derivatives may flow.

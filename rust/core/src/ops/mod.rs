@@ -25,7 +25,7 @@ mod window;
 
 pub use cast::Cast;
 pub use control::Control;
-pub use custom::{Attached, Custom, CustomRule, Level};
+pub use custom::{Attached, Closed, Custom, CustomRule, Level, Recorded};
 pub use factor::Factor;
 pub use form::{Form, Kind as FormKind};
 pub use gather::Gather;

@@ -30,6 +30,7 @@ pub use rows::LONGEST as LONGEST_ROW;
 
 pub use crate::exec::run::Param;
 use crate::exec::run::{Code, Runner, Unit};
+use crate::ops::control::body::without_rules;
 use crate::tape::Value;
 use crate::{Error, Result};
 
@@ -74,7 +75,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(program: Program, options: Options) -> Result<Plan> {
+    pub fn new(mut program: Program, options: Options) -> Result<Plan> {
+        without_rules(&mut program);
         if program.nodes.len() >= u32::MAX as usize / 2 {
             return Err(Error::Memory(format!(
                 "a program of {} nodes is too long; split the computation with jit or a loop primitive",
@@ -108,6 +110,11 @@ impl Plan {
     /// The length of each parameter in bytes.
     pub fn param_bytes(&self) -> impl Iterator<Item = usize> + '_ {
         self.runner.code.params.iter().map(|slot| slot.bytes)
+    }
+
+    /// The length of each output in bytes.
+    pub(crate) fn output_bytes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.runner.code.outputs.iter().map(|slot| slot.bytes)
     }
 
     /// Whether a run is long enough for the interpreter to be let go.

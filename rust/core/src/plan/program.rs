@@ -29,6 +29,8 @@ pub struct Program {
     pub params: Vec<u32>,
     /// What a run returns, in this order.
     pub outputs: Vec<u32>,
+    /// What is computed besides, for its effect: results of host calls. Of bodies only.
+    pub effects: Vec<u32>,
 }
 
 /// A program, and the nodes of the tape that its parameters and outputs stand for.
@@ -280,6 +282,9 @@ impl Program {
         let mut h = Streams::default();
         for n in &self.nodes {
             h.node(&n.op, n.inputs.iter().copied(), &n.shape, n.dtype);
+        }
+        for &e in &self.effects {
+            h.word(u64::from(e) | 1 << 41);
         }
         finish(h, self.nodes.len(), &self.outputs, &self.params)
     }

@@ -9,7 +9,7 @@ use super::kernel;
 use super::program::{Node, Program};
 use crate::ops::{Leaf, Movement, Op, Unary, Windowed};
 
-/// The same outputs from fewer nodes. Parameters stay, all of them and apart.
+/// The same outputs from fewer nodes. Parameters stay, all of them and apart. Effects are outputs by now.
 pub fn simplify(p: Program) -> Program {
     let mut out = Builder { nodes: Vec::with_capacity(p.nodes.len()), table: FxHashMap::default() };
     let mut place: Vec<u32> = Vec::with_capacity(p.nodes.len());
@@ -21,7 +21,7 @@ pub fn simplify(p: Program) -> Program {
     }
     let outputs = p.outputs.iter().map(|&o| place[o as usize]).collect();
     let params = p.params.iter().map(|&o| place[o as usize]).collect();
-    sweep(Program { nodes: out.nodes, params, outputs })
+    sweep(Program { nodes: out.nodes, params, outputs, effects: Vec::new() })
 }
 
 struct Builder {
@@ -153,5 +153,5 @@ fn sweep(p: Program) -> Program {
         }
     }
     let moved = |list: Vec<u32>| list.into_iter().map(|o| place[o as usize]).collect();
-    Program { nodes, params: moved(p.params), outputs: moved(p.outputs) }
+    Program { nodes, params: moved(p.params), outputs: moved(p.outputs), effects: Vec::new() }
 }

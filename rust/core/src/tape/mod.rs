@@ -22,7 +22,8 @@ use smallvec::SmallVec;
 pub use value::Value;
 
 use self::history::{Event, History};
-use crate::ops::{Leaf, Op, Primitive};
+use crate::ops::control::close::Closing;
+use crate::ops::{Closed, Custom, Leaf, Op, Primitive};
 use crate::walk::rules::{Rules, Template};
 use crate::{Error, Result};
 
@@ -61,16 +62,48 @@ pub struct Tape {
     history: History,
     /// The bodies that are being recorded and may never run: all that is recorded now belongs to them.
     floors: Vec<u32>,
-    /// How many custom operations there are.
+    /// How many custom operations there are, and control flow with such in its bodies.
     customs: usize,
-    /// How many bodies of control flow are being recorded, one in the other.
-    pub bodies: u32,
-    /// Host calls that were recorded and have not run.
+    /// The scopes of the bodies of control flow that are being recorded, one in the other.
+    pub bodies: Vec<u32>,
+    /// Host calls that were recorded and have not run, and control flow with effects.
     hosts: Vec<NodeId>,
     /// The rules that have been recorded for custom operations.
     rules: FxHashMap<NodeId, Rules>,
     /// Whether all numbers of the user's code are literals.
     literal_numbers: bool,
+    /// Control flow with the rules of the custom operations in its bodies, for the reverse walk (`true`) and the forward walk.
+    closings: FxHashMap<(NodeId, bool), Arc<Closing>>,
+    /// The rules of custom operations in bodies, recorded once for each.
+    closed: FxHashMap<Custom, Arc<Closed>>,
+    /// Where it is asked for: from which node on the nodes are there because of which other, in the order of the tape.
+    causes: Option<Vec<(usize, Option<Cause>)>>,
+}
+
+/// What a walk has pushed a node for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    pub node: NodeId,
+    /// Its derivative, rather than a batch of it.
+    pub derivative: bool,
+}
+
+/// Whether it is done for its effect.
+fn has_effects(op: &Op) -> bool {
+    match op {
+        Op::Host(h) => h.results.is_empty(),
+        Op::Control(c) => c.has_effects(),
+        _ => false,
+    }
+}
+
+/// Whether a walk may need rules of users for it.
+fn has_rules(op: &Op) -> bool {
+    match op {
+        Op::Custom(_) => true,
+        Op::Control(c) => c.has_rules(),
+        _ => false,
+    }
 }
 
 /// Longer lists of nodes are not kept for the next tape.
@@ -188,19 +221,24 @@ impl Tape {
         Ok(scope)
     }
 
-    fn append(&mut self, op: Op, inputs: &[NodeId], shape: Shape, dtype: DType, scope: u32) -> Result<NodeId> {
+    fn append(&mut self, op: Op, inputs: &[NodeId], shape: Shape, dtype: DType, mut scope: u32) -> Result<NodeId> {
         let id = u32::try_from(self.nodes.len()).map_err(|_| {
             Error::Memory(
                 "the tape is full: it holds 2^32 nodes; split the computation with jit or a loop primitive".into(),
             )
         })?;
         self.history.push(&op, inputs, &shape, dtype);
+        self.customs += usize::from(has_rules(&op));
+        let effects = has_effects(&op);
+        if effects || matches!(op, Op::Host(_)) {
+            self.hosts.push(NodeId(id));
+        }
+        if let (true, Some(&body)) = (effects, self.bodies.last()) {
+            // in a loop once a step, whether or not it depends on the step
+            scope = scope.max(body);
+        }
         if scope != 0 {
             self.history.event(Event::Abstract, scope);
-        }
-        self.customs += usize::from(matches!(op, Op::Custom(_)));
-        if matches!(op, Op::Host(_)) {
-            self.hosts.push(NodeId(id));
         }
         self.nodes.push(Node { op, inputs: Inputs::from_slice(inputs), shape, dtype, value: None, handles: 0, scope });
         Ok(NodeId(id))
@@ -326,8 +364,11 @@ impl Tape {
     pub fn truncate(&mut self, len: usize) {
         self.history.lose();
         let dropped = self.nodes.get(len..).unwrap_or(&[]);
-        let customs = dropped.iter().filter(|n| matches!(n.op, Op::Custom(_))).count();
+        let customs = dropped.iter().filter(|n| has_rules(&n.op)).count();
         self.nodes.truncate(len);
+        if let Some(causes) = &mut self.causes {
+            causes.retain(|c| c.0 < len);
+        }
         self.hosts.retain(|h| h.index() < len);
         if self.customs > 0 {
             self.customs -= customs;
@@ -336,11 +377,35 @@ impl Tape {
                 r.is_some()
             };
             self.rules.retain(|node, (vjp, jvp)| node.index() < len && stays(vjp) | stays(jvp));
+            self.closings.retain(|(node, _), c| node.index() < len && c.nodes().iter().all(|x| x.index() < len));
+            self.closed.retain(|_, c| c.extras.iter().all(|x| x.0.index() < len));
         }
     }
 
+    /// From here on the tape knows for which node a walk has pushed another.
+    pub fn keep_causes(&mut self) {
+        self.causes.get_or_insert_default();
+    }
+
+    /// What a walk pushes from here on belongs to the derivative (or to a batch) of `node`.
+    pub(crate) fn cause(&mut self, node: Option<NodeId>, derivative: bool) {
+        let len = self.nodes.len();
+        if let Some(causes) = &mut self.causes {
+            // what has pushed nothing has caused nothing
+            causes.pop_if(|c| c.0 == len);
+            causes.push((len, node.map(|node| Cause { node, derivative })));
+        }
+    }
+
+    /// What a walk has pushed this node for.
+    pub fn cause_of(&self, node: NodeId) -> Option<Cause> {
+        let causes = self.causes.as_ref()?;
+        let k = causes.partition_point(|c| c.0 <= node.index()).checked_sub(1)?;
+        causes[k].1
+    }
+
     /// Opens or closes a scope for as long as somebody works inside; says what it was.
-    pub(crate) fn reopen_scope(&mut self, scope: u32, open: bool) -> bool {
+    pub fn reopen_scope(&mut self, scope: u32, open: bool) -> bool {
         std::mem::replace(&mut self.scopes[scope as usize - 1], open)
     }
 
@@ -363,10 +428,31 @@ impl Tape {
         taken
     }
 
-    /// What stands for the effects of the pending host calls of a scope; they are somebody's now.
-    pub fn take_effects(&mut self, scope: u32) -> Vec<NodeId> {
+    /// What stands for the pending host calls of a scope; they are somebody's now.
+    pub fn take_calls(&mut self, scope: u32) -> Vec<NodeId> {
         let hosts = self.take_hosts(scope);
         hosts.into_iter().filter_map(|h| self.results(h).last().copied()).collect()
+    }
+
+    /// The same for those alone that are done for their effect; the others are forgotten. `None` are all scopes.
+    pub fn take_effects(&mut self, scope: Option<u32>) -> Vec<NodeId> {
+        let hosts = match scope {
+            Some(scope) => self.take_hosts(scope),
+            None => std::mem::take(&mut self.hosts),
+        };
+        let hosts = hosts.into_iter().filter(|h| has_effects(self.op(*h)));
+        hosts.filter_map(|h| self.results(h).last().copied()).collect()
+    }
+
+    /// Whatever was pushed from `start` on, somebody else does.
+    pub(crate) fn forget_hosts(&mut self, start: usize) {
+        self.hosts.retain(|h| h.index() < start);
+    }
+
+    /// The operation that `result` is of is to be done.
+    pub(crate) fn remember_host(&mut self, result: NodeId) {
+        let host = self.input(result, 0);
+        self.hosts.push(host);
     }
 
     /// The rules that have been recorded for a custom operation.
@@ -380,10 +466,33 @@ impl Tape {
         *(if vjp { &mut slot.0 } else { &mut slot.1 }) = Some(Arc::new(rule));
     }
 
-    /// Gives a copy of a custom operation, at the same values, the rules of the original.
+    /// What has been recorded for control flow with rules of users in it.
+    pub fn closing(&self, node: NodeId, reverse: bool) -> Option<Arc<Closing>> {
+        self.closings.get(&(node, reverse)).cloned()
+    }
+
+    pub fn keep_closing(&mut self, node: NodeId, reverse: bool, closing: Closing) {
+        self.closings.insert((node, reverse), Arc::new(closing));
+    }
+
+    /// The rules that have been recorded for a custom operation in a body.
+    pub fn closed(&self, custom: &Custom) -> Option<Arc<Closed>> {
+        self.closed.get(custom).cloned()
+    }
+
+    pub fn keep_closed(&mut self, custom: Custom, closed: Arc<Closed>) {
+        self.closed.insert(custom, closed);
+    }
+
+    /// Gives a copy of an operation, at the same values, the rules that were recorded for the original.
     pub fn share_rules(&mut self, from: NodeId, to: NodeId) {
         if let Some(rules) = self.rules.get(&from).cloned() {
             self.rules.insert(to, rules);
+        }
+        for reverse in [false, true] {
+            if let Some(closing) = self.closing(from, reverse) {
+                self.closings.insert((to, reverse), closing);
+            }
         }
     }
 }

@@ -31,6 +31,7 @@ pub fn batch(
             continue;
         }
         let id = NodeId((span.base + i) as u32);
+        t.cause(Some(id), false);
         let op = t.op(id).clone();
         let inputs: SmallVec<[(NodeId, bool); 3]> = t.node(id).inputs.iter().map(|&x| at(&known, x)).collect();
         if inputs.iter().all(|x| !x.1) {
@@ -53,5 +54,6 @@ pub fn batch(
             known[i] = Some((op.batch(t, id, &Batch { size, inputs })?, true));
         }
     }
+    t.cause(None, false);
     Ok(outputs.iter().map(|&y| at(&known, y)).collect())
 }

@@ -30,6 +30,7 @@ pub fn jvp(
         }
         let ins: SmallVec<[Option<NodeId>; 3]> = t.node(id).inputs.iter().map(|&x| at(&known, x)).collect();
         if ins.iter().any(Option::is_some) {
+            t.cause(Some(id), true);
             let op = t.op(id).clone();
             match op.tuple() {
                 None => known[i] = op.jvp(t, id, &ins)?,
@@ -44,5 +45,6 @@ pub fn jvp(
             }
         }
     }
+    t.cause(None, true);
     Ok(outputs.iter().map(|&y| at(&known, y)).collect())
 }

@@ -46,12 +46,14 @@ pub fn vjp(
     for i in (0..arrived.len()).rev() {
         let id = NodeId((span.base + i) as u32);
         if let (true, Some(rules)) = (span.depends[i], t.op(id).clone().tuple()) {
+            t.cause(Some(id), true);
             several(t, rules, id, &span, &singular, start, &mut arrived)?;
             continue;
         }
         if arrived[i].is_empty() || span.argument[i] || matches!(t.op(id), Op::Project(_)) {
             continue;
         }
+        t.cause(Some(id), true);
         let total = gather(t, &std::mem::take(&mut arrived[i]), start)?;
         let op = t.op(id).clone();
         let inputs = t.inputs(id);
@@ -81,6 +83,7 @@ pub fn vjp(
             arrived[inputs[k].index() - span.base].push(c);
         }
     }
+    t.cause(None, true);
     arguments
         .iter()
         .map(|a| match std::mem::take(&mut arrived[a.index() - span.base]) {

@@ -26,7 +26,7 @@ pub struct Template {
 /// What has been recorded for a node: the rule of the reverse walk, and that of the forward walk.
 pub type Rules = (Option<Arc<Template>>, Option<Arc<Template>>);
 
-/// A custom operation that a walk will meet.
+/// A custom operation that a walk will meet, or control flow with such in its bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Met {
     pub node: NodeId,
@@ -36,7 +36,7 @@ pub struct Met {
     pub transposed: bool,
 }
 
-/// The custom operations that a walk from `arguments` to `outputs`, or back, will meet; the newest first.
+/// What a walk from `arguments` to `outputs`, or back, will meet that needs rules of users; the newest first.
 pub fn met(t: &Tape, arguments: &[NodeId], outputs: &[NodeId], reverse: bool) -> Vec<Met> {
     if t.customs() == 0 {
         return Vec::new();
@@ -46,9 +46,16 @@ pub fn met(t: &Tape, arguments: &[NodeId], outputs: &[NodeId], reverse: bool) ->
     let mut found = Vec::new();
     for i in (0..needed.len()).rev() {
         let node = NodeId((span.base + i) as u32);
-        if let (true, Op::Custom(c)) = (needed[i], t.op(node)) {
-            let vjp = if reverse { c.rule.has_vjp() } else { !c.rule.has_jvp() };
-            found.push(Met { node, vjp, transposed: vjp != reverse });
+        if !needed[i] {
+            continue;
+        }
+        match t.op(node) {
+            Op::Custom(c) => {
+                let vjp = if reverse { c.rule.has_vjp() } else { !c.rule.has_jvp() };
+                found.push(Met { node, vjp, transposed: vjp != reverse });
+            }
+            Op::Control(c) if c.has_rules() => found.push(Met { node, vjp: reverse, transposed: false }),
+            _ => {}
         }
     }
     found

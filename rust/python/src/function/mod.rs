@@ -156,6 +156,8 @@ fn fill_rare(py: Python<'_>) -> PyResult<()> {
     if DONE.get(py).is_some() {
         return Ok(());
     }
+    // it adds to the table of the other
+    py.import("mlgrad._linalg")?;
     let table = py.import("mlgrad._rare")?.getattr("TABLE")?.cast_into::<PyDict>()?;
     let found: Vec<_> = table.iter().map(|(function, f)| (function.unbind(), f.unbind())).collect();
     with_known(|known| {

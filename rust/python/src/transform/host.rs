@@ -239,12 +239,6 @@ fn host_call(
             .collect::<PyResult<_>>()?;
         return tree.unflatten(py, &mut out.into_iter());
     };
-    if results.is_empty() && trace.lock()?.tape.bodies > 0 {
-        return Err(PyTypeError::new_err(
-            "debug_print in a body of control flow (cond, scan, while_loop, checkpoint, …) is not supported yet; return the value \
-             from the body and print it outside, or write a Python loop or if",
-        ));
-    }
     let found = trace.lock()?.tape.host_call(call, &nodes, results);
     let (_, found) = found.or_raise(py)?;
     run_pending(py, &trace)?;
@@ -269,7 +263,12 @@ pub fn run_pending(py: Python<'_>, trace: &Arc<Trace>) -> PyResult<()> {
 fn run(py: Python<'_>, trace: &Arc<Trace>, node: NodeId) -> PyResult<()> {
     let (host, args) = {
         let state = trace.access();
-        let Op::Host(h) = state.tape.op(node).clone() else { return Ok(()) };
+        let Op::Host(h) = state.tape.op(node).clone() else {
+            // control flow with effects: with all of its results, so that it never runs again
+            let results = state.tape.results(node);
+            drop(state);
+            return trace.evaluate(py, &results);
+        };
         let args: Vec<NodeId> = state.tape.inputs(node)[..h.args.len()].to_vec();
         (h, args)
     };

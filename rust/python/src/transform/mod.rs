@@ -1,6 +1,7 @@
 //! The transforms: each calls the user's function on Arrays and walks the tape that this leaves.
 
 mod callable;
+mod closing;
 mod closure;
 mod control;
 mod custom;

@@ -147,7 +147,7 @@ impl Vmap {
             let mut state = session.trace.lock()?;
             let t = &mut state.tape;
             // calls of the host are done for every example, whatever becomes of them
-            let effects = t.take_effects(scope.number);
+            let effects = t.take_calls(scope.number);
             let all: Vec<NodeId> = result.nodes.iter().chain(&effects).copied().collect();
             let mut found = walk::batch(t, &examples, &batches, size, &all).or_raise(py)?;
             found.truncate(result.nodes.len());

@@ -8,6 +8,7 @@ use mlgrad_core::walk;
 use mlgrad_core::walk::rules::{self, Met, Template};
 use pyo3::prelude::*;
 
+use super::closing;
 use super::custom::OnTape;
 use super::host::run_pending;
 use super::scope::Scope;
@@ -85,6 +86,11 @@ pub fn prepare(
     while done < found.len() {
         let m = found[done];
         done += 1;
+        let op = trace.access().tape.op(m.node).clone();
+        if let Op::Control(c) = op {
+            closing::close(py, trace, m.node, &c, m.vjp)?;
+            continue;
+        }
         let known = |t: &Tape| {
             let (vjp, jvp) = t.rules(m.node);
             if m.vjp { vjp } else { jvp }
@@ -120,7 +126,7 @@ fn record(py: Python<'_>, trace: &Arc<Trace>, m: Met) -> PyResult<()> {
     let seeds = scope.params(py, if m.vjp { &outs } else { args }, false)?;
     let results = mapped(py, trace, rule, m.vjp, &op.levels, args, &outs, &seeds)?;
     let number = scope.number;
-    let effects = trace.lock()?.tape.take_effects(number);
+    let effects = trace.lock()?.tape.take_calls(number);
     drop(scope);
     let template = Template { seeds, results, effects, scope: number };
     trace.lock()?.tape.keep_rule(m.node, m.vjp, template);
@@ -129,7 +135,7 @@ fn record(py: Python<'_>, trace: &Arc<Trace>, m: Met) -> PyResult<()> {
 
 /// The rule under the vmaps of `levels`, the last of which is the outermost.
 #[expect(clippy::too_many_arguments, reason = "one call of a rule")]
-fn mapped(
+pub fn mapped(
     py: Python<'_>,
     trace: &Arc<Trace>,
     rule: &OnTape,
@@ -163,7 +169,7 @@ fn mapped(
         let mut state = trace.access();
         let t = &mut state.tape;
         let mut wanted = some;
-        wanted.extend(t.take_effects(scope.number));
+        wanted.extend(t.take_calls(scope.number));
         let mut batched = walk::batch(t, &examples, &values, level.size, &wanted)?.into_iter();
         let mut out = Vec::with_capacity(found.len());
         for (k, x) in found.iter().enumerate() {

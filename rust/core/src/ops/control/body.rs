@@ -22,11 +22,24 @@ struct Inner {
     key: u128,
     params: Vec<Meta>,
     outputs: Vec<Meta>,
-    /// Whether a rule of a user is in it.
+    /// Where a rule of a user is in it: the same without rules, which is what it is for plans.
+    plain: Option<Body>,
+    /// Whether something of a user's is in it.
     private: bool,
+    /// Such a body only: what it was recorded from.
+    origin: Option<Origin>,
     derived: Mutex<FxHashMap<Vec<u64>, Arc<Derived>>>,
     /// By which outputs are wanted; the cache of plans and the calls in other plans own them.
     plans: Mutex<Vec<(Mask, Weak<Plan>)>>,
+}
+
+/// Where a body was recorded, for the rules of users in it, which may take from there what is not among their arguments.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The scopes of the body and of those around it.
+    pub scopes: Vec<u32>,
+    /// The parameters of its program as nodes of the tape, as far as there are such.
+    pub params: Vec<Option<NodeId>>,
 }
 
 /// A body that a walk has made of another one.
@@ -78,14 +91,31 @@ const MAX_BYTES: usize = 64 << 20;
 
 impl Body {
     pub fn new(program: Program) -> Body {
-        let key = program.key();
-        // rules of users are told apart by their place in memory: such a body is not found again, and not kept for that
-        let private = program.nodes.iter().any(|n| match &n.op {
+        Body::from(program, None)
+    }
+
+    /// A body that was recorded on a tape of Python's.
+    pub fn recorded(program: Program, origin: Origin) -> Body {
+        Body::from(program, Some(origin))
+    }
+
+    fn from(program: Program, origin: Option<Origin>) -> Body {
+        let rules = program.nodes.iter().any(|n| match &n.op {
             Op::Custom(_) => true,
-            Op::Control(c) => c.bodies().any(|b| b.0.private),
+            Op::Control(c) => c.has_rules(),
             _ => false,
         });
-        if let Some(known) = locked(&KNOWN).get_or_insert_default().bodies.get(&key) {
+        // rules and functions of users are told apart by their place in memory: such a body is not found again, and not kept
+        // for that
+        let host = |n: &plan::Node| match &n.op {
+            Op::Host(_) => true,
+            Op::Control(c) => c.bodies().any(|b| b.0.private),
+            _ => false,
+        };
+        let private = rules || program.nodes.iter().any(host);
+        let plain = rules.then(|| Body::new(by_value(program.clone())));
+        let key = plain.as_ref().map_or_else(|| program.key(), Body::key);
+        if let (false, Some(known)) = (private, locked(&KNOWN).get_or_insert_default().bodies.get(&key)) {
             return known.clone();
         }
         let meta = |places: &[u32]| -> Vec<Meta> {
@@ -98,7 +128,9 @@ impl Body {
             key,
             params,
             outputs,
+            plain,
             private,
+            origin: origin.filter(|_| rules),
             derived: Mutex::default(),
             plans: Mutex::default(),
         }));
@@ -147,7 +179,36 @@ impl Body {
             nodes.push(plan::Node { inputs, ..n.clone() });
         }
         let at = |list: &[u32]| list.iter().filter(|x| !gone.contains(x)).map(|&x| place[x as usize]).collect();
-        Body::new(Program { nodes, params: at(&program.params), outputs: at(&program.outputs) })
+        let (params, outputs, effects) = (at(&program.params), at(&program.outputs), at(&program.effects));
+        Body::new(Program { nodes, params, outputs, effects })
+    }
+
+    /// Whether a rule of a user is in it.
+    pub fn has_rules(&self) -> bool {
+        self.0.plain.is_some()
+    }
+
+    /// The same by value.
+    pub fn plain(&self) -> &Body {
+        self.0.plain.as_ref().unwrap_or(self)
+    }
+
+    /// Whether a host call for its effect is in it.
+    pub fn has_effects(&self) -> bool {
+        !self.0.program.effects.is_empty()
+    }
+
+    pub fn origin(&self) -> Option<&Origin> {
+        self.0.origin.as_ref()
+    }
+
+    /// The same body as `from`, but for a batch of those parameters that are batched, as its first ones.
+    pub(crate) fn batch_of(self, from: &Body, batched: &[bool]) -> Body {
+        let Some(origin) = from.origin().filter(|_| self.has_rules()) else { return self };
+        let mut params: Vec<Option<NodeId>> =
+            origin.params.iter().zip(batched).map(|(p, batched)| p.filter(|_| !batched)).collect();
+        params.resize(self.0.params.len(), None);
+        Body::recorded(self.0.program.clone(), Origin { scopes: origin.scopes.clone(), params })
     }
 
     pub fn params(&self) -> &[Meta] {
@@ -166,8 +227,14 @@ impl Body {
         &self.0.program
     }
 
-    /// The body's operations on `args`, appended to a tape: its outputs.
+    /// The body's operations on `args`, appended to a tape: its outputs. The effects are those of somebody else's.
     pub fn inline(&self, t: &mut Tape, args: &[NodeId]) -> Result<Vec<NodeId>> {
+        Ok(self.inline_all(t, args)?.0)
+    }
+
+    /// The same, with what stands for the effects.
+    pub fn inline_all(&self, t: &mut Tape, args: &[NodeId]) -> Result<(Vec<NodeId>, Vec<NodeId>)> {
+        let start = t.len();
         let p = &self.0.program;
         let mut place: Vec<NodeId> = Vec::with_capacity(p.nodes.len());
         let mut args_at: FxHashMap<u32, NodeId> = FxHashMap::default();
@@ -188,7 +255,9 @@ impl Body {
             };
             place.push(id);
         }
-        Ok(p.outputs.iter().map(|&o| place[o as usize]).collect())
+        t.forget_hosts(start);
+        let at = |list: &[u32]| list.iter().map(|&o| place[o as usize]).collect();
+        Ok((at(&p.outputs), at(&p.effects)))
     }
 
     /// The body that `make` derives from this one, made once for each key.
@@ -201,15 +270,20 @@ impl Body {
         Ok(locked(&self.0.derived).entry(key).or_insert(made).clone())
     }
 
-    /// The plan that computes the wanted outputs.
+    /// The plan that computes the wanted outputs, and behind them what stands for the effects.
     pub fn plan(&self, wanted: &[bool]) -> Result<Arc<Plan>> {
+        if let Some(plain) = &self.0.plain {
+            return plain.plan(wanted);
+        }
         let known = locked(&self.0.plans).iter().find(|(m, _)| m == wanted).and_then(|(_, plan)| plan.upgrade());
         if let Some(plan) = known {
             return Ok(plan);
         }
-        let mut program = by_value(self.0.program.clone());
+        let mut program = self.0.program.clone();
         let mut keep = wanted.iter();
         program.outputs.retain(|_| keep.next() == Some(&true));
+        let effects = std::mem::take(&mut program.effects);
+        program.outputs.extend(effects);
         let plan = plan::plan_for(program)?;
         let mut plans = locked(&self.0.plans);
         plans.retain(|(m, _)| m != wanted);
@@ -218,8 +292,9 @@ impl Body {
     }
 }
 
-/// Results of custom operations as what they are by value: a plan knows nothing of their rules.
+/// Results of custom operations as what they are by value: a plan knows nothing of their rules, and does not keep them.
 fn by_value(mut p: Program) -> Program {
+    without_rules(&mut p);
     for i in 0..p.nodes.len() {
         if let Op::Project(Project(k)) = p.nodes[i].op {
             let tuple = &p.nodes[p.nodes[i].inputs[0] as usize];
@@ -240,6 +315,17 @@ fn by_value(mut p: Program) -> Program {
     p
 }
 
+/// Control flow as what it is by value.
+pub(crate) fn without_rules(p: &mut Program) {
+    for n in &mut p.nodes {
+        if let Op::Control(c) = &n.op
+            && c.has_rules()
+        {
+            n.op = Op::Control(c.plain());
+        }
+    }
+}
+
 /// A program cut out of a tape.
 pub struct Cut {
     pub program: Program,
@@ -249,14 +335,21 @@ pub struct Cut {
     pub used: Mask,
 }
 
-/// The program of `outputs` as a function of `params` and of the nodes that are not `inside`, which become further parameters.
-pub fn cut(t: &Tape, params: &[NodeId], outputs: &[NodeId], inside: &dyn Fn(NodeId) -> bool) -> Result<Cut> {
+/// The program of `outputs` (and of `effects`) as a function of `params` and of the nodes that are not `inside`, which become
+/// further parameters.
+pub fn cut(
+    t: &Tape,
+    params: &[NodeId],
+    outputs: &[NodeId],
+    effects: &[NodeId],
+    inside: &dyn Fn(NodeId) -> bool,
+) -> Result<Cut> {
     let given: FxHashMap<NodeId, usize> = params.iter().enumerate().map(|(k, &p)| (p, k)).collect();
     let mut used = vec![false; params.len()];
     let mut captures: Vec<NodeId> = Vec::new();
     let mut list: Vec<NodeId> = params.to_vec();
     let mut seen: FxHashSet<NodeId> = FxHashSet::default();
-    let mut stack: Vec<NodeId> = outputs.to_vec();
+    let mut stack: Vec<NodeId> = [outputs, effects].concat();
     while let Some(x) = stack.pop() {
         if !seen.insert(x) {
             continue;
@@ -295,6 +388,7 @@ pub fn cut(t: &Tape, params: &[NodeId], outputs: &[NodeId], inside: &dyn Fn(Node
     }
     program.params = params.iter().chain(&captures).map(|p| place[p]).collect();
     program.outputs = outputs.iter().map(|o| place[o]).collect();
+    program.effects = effects.iter().map(|e| place[e]).collect();
     Ok(Cut { program, captures, used })
 }
 
@@ -334,11 +428,12 @@ pub(crate) fn derive(
     let params: Vec<NodeId> =
         metas.iter().map(|(s, d)| t.abstract_param(scope, s.clone(), *d)).collect::<Result<_>>()?;
     let (outputs, present) = make(&mut t, &params)?;
-    let whole = cut(&t, &params, &outputs, &|_| true)?;
+    let effects = t.take_effects(None);
+    let whole = cut(&t, &params, &outputs, &effects, &|_| true)?;
     let used: Mask = whole.used.iter().enumerate().map(|(k, &u)| u || keep(k)).collect();
     let program = match used.iter().all(|&u| u) {
         true => whole.program,
-        false => cut(&t, &super::chosen(&params, &used), &outputs, &|_| true)?.program,
+        false => cut(&t, &super::chosen(&params, &used), &outputs, &effects, &|_| true)?.program,
     };
     Ok(Derived { body: Body::new(program), present, used, masks: Vec::new() })
 }

@@ -1,8 +1,8 @@
 //! One of several bodies, by an index: cond and switch. With one body it is a plain call, which is what checkpoint is.
 
 use super::body::{Body, all, derive};
-use super::{Meta, chosen, full, key, present, scattered, spread, zero};
-use crate::ops::{Batch, Binary, Cotangents, Reverse, Tuple, none};
+use super::{Flow, Meta, Site, chosen, full, key, present, scattered, spread, zero};
+use crate::ops::{Batch, Binary, Cotangents, Reverse, none};
 use crate::tape::{DType, NodeId, Shape, Tape};
 use crate::{Result, walk};
 
@@ -49,7 +49,7 @@ fn batched(body: &Body, size: usize, which: &[bool], force: &[bool]) -> Result<s
             .zip(which)
             .map(|(m, &b)| if b { super::stacked(m, size) } else { m.clone() })
             .collect();
-        derive(&metas, &all, |t, params| {
+        let mut d = derive(&metas, &all, |t, params| {
             let found = batch_body(t, body, params, which, size)?;
             let mut out = Vec::new();
             let mut present = Vec::new();
@@ -58,7 +58,9 @@ fn batched(body: &Body, size: usize, which: &[bool], force: &[bool]) -> Result<s
                 present.push(b || force);
             }
             Ok((out, present))
-        })
+        })?;
+        d.body = d.body.batch_of(body, which);
+        Ok(d)
     })
 }
 
@@ -82,13 +84,22 @@ pub(super) fn batch_body(
             inner.push(x);
         }
     }
-    let outputs = body.inline(t, &inner)?;
-    let found = walk::batch(t, &examples, &values, size, &outputs)?;
+    let (mut wanted, effects) = body.inline_all(t, &inner)?;
+    let count = wanted.len();
+    wanted.extend(effects);
+    let mut found = walk::batch(t, &examples, &values, size, &wanted)?;
     t.close_scope(scope);
+    for (&effect, &(now, _)) in wanted[count..].iter().zip(&found[count..]) {
+        // the same for all of the batch: once
+        if effect == now {
+            t.remember_host(now);
+        }
+    }
+    found.truncate(count);
     Ok(found)
 }
 
-impl Tuple for Branch {
+impl Flow for Branch {
     fn name(&self) -> &'static str {
         match self.bodies.len() {
             1 => "checkpoint",
@@ -97,12 +108,12 @@ impl Tuple for Branch {
         }
     }
 
-    fn results(&self, _: &[Meta]) -> Result<Vec<Meta>> {
-        Ok(self.outputs().to_vec())
+    fn results(&self) -> Vec<Meta> {
+        self.outputs().to_vec()
     }
 
-    fn vjp_all(&self, r: &mut Reverse<'_>, node: NodeId, cotangents: &[Option<NodeId>]) -> Result<Cotangents> {
-        let inputs = r.t.inputs(node);
+    fn vjp_at(&self, r: &mut Reverse<'_>, site: &Site, cotangents: &[Option<NodeId>]) -> Result<Cotangents> {
+        let inputs = &site.inputs;
         let args = &inputs[self.first()..];
         let want: Vec<bool> =
             (0..args.len()).map(|k| r.want(k + self.first()) && r.t.dtype(args[k]).is_inexact()).collect();
@@ -123,7 +134,7 @@ impl Tuple for Branch {
             bodies.push(d.body.clone());
         }
         let given: Vec<NodeId> = cotangents.iter().flatten().copied().collect();
-        let mut from: Vec<NodeId> = inputs.to_vec();
+        let mut from: Vec<NodeId> = inputs.clone();
         from.extend(given);
         let results = Branch::push(bodies, &from, r.t)?;
         let mut out = none(inputs.len());
@@ -133,8 +144,8 @@ impl Tuple for Branch {
         Ok(out)
     }
 
-    fn jvp_all(&self, t: &mut Tape, node: NodeId, tangents: &[Option<NodeId>]) -> Result<Vec<Option<NodeId>>> {
-        let inputs = t.inputs(node);
+    fn jvp_at(&self, t: &mut Tape, site: &Site, tangents: &[Option<NodeId>]) -> Result<Vec<Option<NodeId>>> {
+        let inputs = &site.inputs;
         let tangents = &tangents[self.first()..];
         let given = present(tangents);
         let inexact: Vec<bool> = self.outputs().iter().map(|m| m.1.is_inexact()).collect();
@@ -154,14 +165,14 @@ impl Tuple for Branch {
             flows.iter_mut().zip(&d.present).for_each(|(f, &p)| *f |= p);
             bodies.push(d.body.clone());
         }
-        let mut from: Vec<NodeId> = inputs.to_vec();
+        let mut from: Vec<NodeId> = inputs.clone();
         from.extend(tangents.iter().flatten());
         let results = Branch::push(bodies, &from, t)?;
         let results: Vec<(NodeId, bool)> = results.into_iter().zip(flows).collect();
         Ok(scattered(&results, &inexact).into_iter().map(|x| x.filter(|x| x.1).map(|x| x.0)).collect())
     }
 
-    fn batch_all(&self, t: &mut Tape, _: NodeId, b: &Batch) -> Result<Vec<(NodeId, bool)>> {
+    fn batch_all(&self, t: &mut Tape, b: &Batch) -> Result<Vec<(NodeId, bool)>> {
         let args = &b.inputs[self.first()..];
         let which: Vec<bool> = args.iter().map(|a| a.1).collect();
         let nodes: Vec<NodeId> = args.iter().map(|a| a.0).collect();

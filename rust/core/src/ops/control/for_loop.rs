@@ -6,8 +6,8 @@
 
 use super::body::{Body, Derived, all, derive};
 use super::branch::{batch_body, with_zeros};
-use super::{Mask, Meta, add, chosen, full, key, present, scattered, stacked, zero};
-use crate::ops::{Batch, Cotangents, Reverse, Tuple, none};
+use super::{Flow, Mask, Meta, Site, add, chosen, full, key, present, scattered, stacked, zero};
+use crate::ops::{Batch, Cotangents, Reverse, none};
 use crate::tape::{NodeId, Tape};
 use crate::{Result, walk};
 
@@ -50,7 +50,7 @@ impl For {
     }
 }
 
-impl Tuple for For {
+impl Flow for For {
     fn name(&self) -> &'static str {
         "scan"
     }
@@ -59,15 +59,15 @@ impl Tuple for For {
         format!("length={}{}", self.length, if self.reverse { " reverse" } else { "" })
     }
 
-    fn results(&self, _: &[Meta]) -> Result<Vec<Meta>> {
+    fn results(&self) -> Vec<Meta> {
         let (carries, ys) = self.body.outputs().split_at(self.carries);
         let mut out = carries.to_vec();
         out.extend(ys.iter().chain(carries).map(|m| stacked(m, self.length)));
-        Ok(out)
+        out
     }
 
-    fn vjp_all(&self, r: &mut Reverse<'_>, node: NodeId, cotangents: &[Option<NodeId>]) -> Result<Cotangents> {
-        let inputs = r.t.inputs(node);
+    fn vjp_at(&self, r: &mut Reverse<'_>, site: &Site, cotangents: &[Option<NodeId>]) -> Result<Cotangents> {
+        let inputs = &site.inputs;
         let metas = self.body.params();
         let inexact = For::inexact(metas);
         let want: Mask = (0..inputs.len()).map(|k| r.want(k) && inexact[k]).collect();
@@ -89,9 +89,9 @@ impl Tuple for For {
         })?;
         let (flows, flows_consts, flows_xs) = (&d.masks[0], &d.masks[1], &d.masks[2]);
         let t = &mut *r.t;
-        let results = t.results(node);
+        let results = &site.results;
         // what the new body is offered, in the order in which `backward` has its parameters
-        let mut offered: Vec<NodeId> = self.consts_of(&inputs).to_vec();
+        let mut offered: Vec<NodeId> = self.consts_of(inputs).to_vec();
         for (k, x) in last.iter().enumerate() {
             if flows[k] {
                 offered.push(match x {
@@ -104,7 +104,7 @@ impl Tuple for For {
             offered.push(zero(t, &m)?);
         }
         offered.extend(&results[self.carries + self.ys()..]);
-        offered.extend(self.xs_of(&inputs));
+        offered.extend(self.xs_of(inputs));
         offered.extend(stack.iter().chain(history).flatten());
         let consts = d.used[..self.consts].iter().filter(|u| **u).count();
         let summed = chosen(want_consts, want_consts).len();
@@ -129,8 +129,8 @@ impl Tuple for For {
         Ok(out)
     }
 
-    fn jvp_all(&self, t: &mut Tape, node: NodeId, tangents: &[Option<NodeId>]) -> Result<Vec<Option<NodeId>>> {
-        let inputs = t.inputs(node);
+    fn jvp_at(&self, t: &mut Tape, site: &Site, tangents: &[Option<NodeId>]) -> Result<Vec<Option<NodeId>>> {
+        let inputs = &site.inputs;
         let metas = self.body.params();
         let (given_consts, given_carries, given_xs) =
             (present(self.consts_of(tangents)), present(self.carries_of(tangents)), present(self.xs_of(tangents)));
@@ -146,8 +146,8 @@ impl Tuple for For {
             }
         })?;
         let flows = &d.masks[0];
-        let results = t.results(node);
-        let mut offered: Vec<NodeId> = self.consts_of(&inputs).to_vec();
+        let results = &site.results;
+        let mut offered: Vec<NodeId> = self.consts_of(inputs).to_vec();
         offered.extend(self.consts_of(tangents).iter().flatten());
         let constants = offered.len();
         for (k, x) in self.carries_of(tangents).iter().enumerate() {
@@ -159,7 +159,7 @@ impl Tuple for For {
             }
         }
         offered.extend(&results[self.carries + self.ys()..]);
-        offered.extend(self.xs_of(&inputs));
+        offered.extend(self.xs_of(inputs));
         offered.extend(self.xs_of(tangents).iter().flatten());
         let consts = d.used[..constants].iter().filter(|u| **u).count();
         let carries = chosen(flows, flows).len();
@@ -175,7 +175,7 @@ impl Tuple for For {
         Ok(out)
     }
 
-    fn batch_all(&self, t: &mut Tape, _: NodeId, b: &Batch) -> Result<Vec<(NodeId, bool)>> {
+    fn batch_all(&self, t: &mut Tape, b: &Batch) -> Result<Vec<(NodeId, bool)>> {
         let which: Mask = b.inputs.iter().map(|x| x.1).collect();
         let mut words = key(BATCH, &[&which]);
         words.extend([b.size as u64, self.consts as u64, self.carries as u64]);
@@ -343,7 +343,7 @@ impl For {
         let metas: Vec<Meta> =
             self.body.params().iter().zip(which).map(|(m, &b)| if b { stacked(m, size) } else { m.clone() }).collect();
         let carries = self.carries_of(which);
-        derive(&metas, &all, |t, params| {
+        let mut d = derive(&metas, &all, |t, params| {
             let found = batch_body(t, &self.body, params, which, size)?;
             let (mut out, mut present) = (Vec::new(), Vec::new());
             for (k, (y, batched)) in found.into_iter().enumerate() {
@@ -352,6 +352,8 @@ impl For {
                 present.push(batched || forced);
             }
             Ok((out, present))
-        })
+        })?;
+        d.body = d.body.batch_of(&self.body, which);
+        Ok(d)
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod body;
 mod branch;
+pub mod close;
 mod for_loop;
 mod while_loop;
 
@@ -33,7 +34,30 @@ impl Control {
         }
     }
 
-    fn rules(&self) -> &dyn Tuple {
+    /// Whether a rule of a user is in one of the bodies.
+    pub fn has_rules(&self) -> bool {
+        self.bodies().any(Body::has_rules)
+    }
+
+    /// The same by value.
+    pub fn plain(&self) -> Control {
+        let plain = |b: &Body| b.plain().clone();
+        match self {
+            Control::Branch(c) => Control::Branch(Branch { bodies: c.bodies.iter().map(plain).collect() }),
+            Control::For(c) => Control::For(For { body: plain(&c.body), ..c.clone() }),
+            Control::While(c) => {
+                let stages = c.stages.iter().map(|s| Stage { body: plain(&s.body), ..s.clone() }).collect();
+                Control::While(While { condition: plain(&c.condition), stages, ..c.clone() })
+            }
+        }
+    }
+
+    /// Whether a host call for its effect is in one of the bodies.
+    pub fn has_effects(&self) -> bool {
+        self.bodies().any(Body::has_effects)
+    }
+
+    fn rules(&self) -> &dyn Flow {
         match self {
             Control::Branch(c) => c,
             Control::For(c) => c,
@@ -60,6 +84,29 @@ impl From<While> for Op {
     }
 }
 
+/// The inputs of an operation and its results.
+pub(crate) struct Site {
+    pub inputs: Vec<NodeId>,
+    pub results: Vec<NodeId>,
+}
+
+/// What each kind of control flow must say: as `Tuple`, but for an operation whose inputs may be more than those of the node.
+trait Flow {
+    fn name(&self) -> &'static str;
+
+    fn attributes(&self) -> String {
+        String::new()
+    }
+
+    fn results(&self) -> Vec<Meta>;
+
+    fn vjp_at(&self, r: &mut Reverse<'_>, site: &Site, cotangents: &[Option<NodeId>]) -> Result<Cotangents>;
+
+    fn jvp_at(&self, t: &mut Tape, site: &Site, tangents: &[Option<NodeId>]) -> Result<Vec<Option<NodeId>>>;
+
+    fn batch_all(&self, t: &mut Tape, b: &Batch) -> Result<Vec<(NodeId, bool)>>;
+}
+
 impl Tuple for Control {
     fn name(&self) -> &'static str {
         self.rules().name()
@@ -69,27 +116,43 @@ impl Tuple for Control {
         self.rules().attributes()
     }
 
-    fn results(&self, inputs: &[(Shape, DType)]) -> Result<Vec<(Shape, DType)>> {
-        self.rules().results(inputs)
+    fn results(&self, _: &[(Shape, DType)]) -> Result<Vec<(Shape, DType)>> {
+        Ok(self.rules().results())
     }
 
     fn vjp_all(&self, r: &mut Reverse<'_>, node: NodeId, cotangents: &[Option<NodeId>]) -> Result<Cotangents> {
-        self.rules().vjp_all(r, node, cotangents)
+        let mut site = Site { inputs: r.t.inputs(node).to_vec(), results: r.t.results(node).to_vec() };
+        let Some(closing) = r.t.closing(node, true) else { return self.rules().vjp_at(r, &site, cotangents) };
+        let (at, extras) = (closing.at, closing.nodes());
+        let gap = at..at + extras.len();
+        site.inputs.splice(at..at, extras);
+        let mut want = r.want.clone();
+        want.insert_many(at, gap.clone().map(|_| false));
+        let mut r = Reverse { t: r.t, want, masks: r.masks };
+        let mut out = closing.control.rules().vjp_at(&mut r, &site, cotangents)?;
+        out.drain(gap);
+        Ok(out)
     }
 
     fn jvp_all(&self, t: &mut Tape, node: NodeId, tangents: &[Option<NodeId>]) -> Result<Vec<Option<NodeId>>> {
-        self.rules().jvp_all(t, node, tangents)
+        let mut site = Site { inputs: t.inputs(node).to_vec(), results: t.results(node).to_vec() };
+        let Some(closing) = t.closing(node, false) else { return self.rules().jvp_at(t, &site, tangents) };
+        let (at, extras) = (closing.at, closing.nodes());
+        let mut tangents = tangents.to_vec();
+        tangents.splice(at..at, extras.iter().map(|_| None));
+        site.inputs.splice(at..at, extras);
+        closing.control.rules().jvp_at(t, &site, &tangents)
     }
 
-    fn batch_all(&self, t: &mut Tape, node: NodeId, b: &Batch) -> Result<Vec<(NodeId, bool)>> {
-        self.rules().batch_all(t, node, b)
+    fn batch_all(&self, t: &mut Tape, _: NodeId, b: &Batch) -> Result<Vec<(NodeId, bool)>> {
+        self.rules().batch_all(t, b)
     }
 }
 
 /// Which of some inputs, outputs or slots.
-pub(crate) type Mask = Vec<bool>;
+pub type Mask = Vec<bool>;
 /// The shape and dtype of a value.
-pub(crate) type Meta = (Shape, DType);
+pub type Meta = (Shape, DType);
 
 pub(crate) fn present<T>(list: &[Option<T>]) -> Mask {
     list.iter().map(Option::is_some).collect()

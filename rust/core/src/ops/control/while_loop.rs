@@ -9,8 +9,8 @@
 
 use super::body::{Body, Derived, all, derive};
 use super::branch::{batch_body, with_zeros};
-use super::{Mask, Meta, add, chosen, full, key, present, scattered, spread, stacked, zero};
-use crate::ops::{Batch, Cotangents, ReduceOp, Reverse, Tuple, none};
+use super::{Flow, Mask, Meta, Site, add, chosen, full, key, present, scattered, spread, stacked, zero};
+use crate::ops::{Batch, Cotangents, ReduceOp, Reverse, none};
 use crate::tape::{Axes, NodeId, Tape};
 use crate::{Result, walk};
 
@@ -97,7 +97,7 @@ struct Adjoint {
     summed: usize,
 }
 
-impl Tuple for While {
+impl Flow for While {
     fn name(&self) -> &'static str {
         "while_loop"
     }
@@ -109,12 +109,12 @@ impl Tuple for While {
         }
     }
 
-    fn results(&self, _: &[Meta]) -> Result<Vec<Meta>> {
-        Ok(self.stages.iter().flat_map(|s| s.body.outputs().iter().cloned()).collect())
+    fn results(&self) -> Vec<Meta> {
+        self.stages.iter().flat_map(|s| s.body.outputs().iter().cloned()).collect()
     }
 
-    fn vjp_all(&self, r: &mut Reverse<'_>, node: NodeId, cotangents: &[Option<NodeId>]) -> Result<Cotangents> {
-        let inputs = r.t.inputs(node);
+    fn vjp_at(&self, r: &mut Reverse<'_>, site: &Site, cotangents: &[Option<NodeId>]) -> Result<Cotangents> {
+        let inputs = &site.inputs;
         let count = self.stages.len();
         let want_consts: Mask =
             self.const_metas().iter().enumerate().map(|(k, m)| r.want(k) && m.1.is_inexact()).collect();
@@ -127,7 +127,7 @@ impl Tuple for While {
         }
         let t = &mut *r.t;
         let mut stages = self.stages.clone();
-        let mut from: Vec<NodeId> = inputs.to_vec();
+        let mut from: Vec<NodeId> = inputs.clone();
         for s in (0..count).rev() {
             let Some(a) = &adjoints[s] else { continue };
             let outputs = self.stages[s].body.outputs();
@@ -167,8 +167,8 @@ impl Tuple for While {
         Ok(out)
     }
 
-    fn jvp_all(&self, t: &mut Tape, node: NodeId, tangents: &[Option<NodeId>]) -> Result<Vec<Option<NodeId>>> {
-        let inputs = t.inputs(node);
+    fn jvp_at(&self, t: &mut Tape, site: &Site, tangents: &[Option<NodeId>]) -> Result<Vec<Option<NodeId>>> {
+        let inputs = &site.inputs;
         let (consts, carries) = tangents.split_at(self.consts);
         let given_consts = present(consts);
         let given = self.by_stage(carries);
@@ -234,7 +234,7 @@ impl Tuple for While {
         Ok(out)
     }
 
-    fn batch_all(&self, t: &mut Tape, _: NodeId, b: &Batch) -> Result<Vec<(NodeId, bool)>> {
+    fn batch_all(&self, t: &mut Tape, b: &Batch) -> Result<Vec<(NodeId, bool)>> {
         let flags: Mask = b.inputs.iter().map(|x| x.1).collect();
         let consts = &flags[..self.consts];
         let mut carried = self.by_stage(&flags[self.consts..]);
@@ -509,7 +509,7 @@ impl While {
             if held && s > 0 {
                 metas.extend(batched(&self.condition.params()[self.consts..], &carried[0]));
             }
-            derive(&metas, &all, |t, params| {
+            let mut d = derive(&metas, &all, |t, params| {
                 let (own, extra) = params.split_at(stage.body.params().len());
                 let found = batch_body(t, &stage.body, own, &which, size)?;
                 let mut active = None;
@@ -531,7 +531,9 @@ impl While {
                     present.push(batched || want);
                 }
                 Ok((out, present))
-            })
+            })?;
+            d.body = d.body.batch_of(&stage.body, &which);
+            Ok(d)
         })?;
         Ok((Stage { body: d.body.clone(), reverse: stage.reverse, reads: wires }, d.present.clone()))
     }

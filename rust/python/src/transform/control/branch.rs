@@ -7,12 +7,13 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::record::{Recording, Slot, Slots, deliver, scalar, slot, union};
+use super::record::{Recording, Slot, Slots, at_least_one, deliver, scalar, slot, union};
 use crate::array::Array;
 use crate::convert;
 use crate::error::OrRaise;
 use crate::trace::Trace;
 use crate::transform::callable::check_callable;
+use crate::transform::host::run_pending;
 use crate::transform::session::Session;
 use crate::tree::Tree;
 
@@ -70,7 +71,13 @@ fn switch<'py>(
         recorded.push((recording, out));
     }
     agree(py, what, &session, &mut recorded)?;
-    let outputs: Vec<Vec<NodeId>> = recorded.iter().map(|(_, out)| out.list.iter().map(|s| s.node).collect()).collect();
+    let effects = recorded.iter().any(|(r, _)| r.has_effects());
+    let mut outputs: Vec<Vec<NodeId>> = Vec::with_capacity(recorded.len());
+    for (_, out) in &recorded {
+        let mut nodes = out.list.iter().map(|s| s.node).collect();
+        at_least_one(&mut session.trace.lock()?.tape, &mut nodes, effects).or_raise(py)?;
+        outputs.push(nodes);
+    }
     let (bodies, captures) = {
         let state = session.trace.lock()?;
         let t = &state.tape;
@@ -79,7 +86,7 @@ fn switch<'py>(
         let bodies: Vec<Body> = each().map(|(r, o)| r.body(t, &captures, o)).collect::<Result<_, _>>().or_raise(py)?;
         (bodies, captures)
     };
-    let Some((_, Slots { tree, .. })) = recorded.pop() else {
+    let Some((_, Slots { tree, list })) = recorded.pop() else {
         return Err(PyValueError::new_err("switch: there are no branches"));
     };
     // closes their scopes: what has escaped from one is found out below
@@ -95,7 +102,8 @@ fn switch<'py>(
         let args: Vec<NodeId> = captures.into_iter().chain(numeric.iter().map(|s| s.node)).collect();
         t.branch(bodies, index, &args).or_raise(py)?
     };
-    tree.unflatten(py, &mut deliver(&mut session, py, &results)?.into_iter())
+    run_pending(py, &session.trace)?;
+    tree.unflatten(py, &mut deliver(&mut session, py, &results[..list.len()])?.into_iter())
 }
 
 /// All branches must give the same structure, shapes and dtypes; Python numbers adapt.
@@ -177,7 +185,8 @@ fn checkpointed<'py>(
     let returned = f.call(args, Some(&kwargs))?;
     let out = Slots::of(&session, "checkpoint: the result", &returned)?;
     recording.finish();
-    let outputs: Vec<NodeId> = out.list.iter().map(|s| s.node).collect();
+    let mut outputs: Vec<NodeId> = out.list.iter().map(|s| s.node).collect();
+    at_least_one(&mut session.trace.lock()?.tape, &mut outputs, recording.has_effects()).or_raise(py)?;
     let (body, captures) = {
         let state = session.trace.lock()?;
         let captures = recording.captures(&state.tape, &outputs).or_raise(py)?;
@@ -186,7 +195,8 @@ fn checkpointed<'py>(
     drop(recording);
     let args: Vec<NodeId> = captures.into_iter().chain(slots.iter().map(|s| s.node)).collect();
     let results = session.trace.lock()?.tape.branch(vec![body], None, &args).or_raise(py)?;
-    out.tree.unflatten(py, &mut deliver(&mut session, py, &results)?.into_iter())
+    run_pending(py, &session.trace)?;
+    out.tree.unflatten(py, &mut deliver(&mut session, py, &results[..out.list.len()])?.into_iter())
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

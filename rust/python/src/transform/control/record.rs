@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mlgrad_core::Error;
 use mlgrad_core::numpy::Operand;
-use mlgrad_core::ops::control::body::{Body, cut, stays_inside};
+use mlgrad_core::ops::control::body::{Body, Origin, cut, stays_inside};
 use mlgrad_core::tape::{DType, NodeId, Shape, Tape, shape};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -77,6 +77,8 @@ pub struct Recording {
     floor: bool,
     recording: bool,
     pub params: Vec<NodeId>,
+    /// What stands for the effects of the body, once it is recorded.
+    effects: Vec<NodeId>,
 }
 
 impl Drop for Recording {
@@ -95,12 +97,20 @@ impl Recording {
         let mut state = session.trace.lock()?;
         let start = state.tape.len();
         let scope = state.tape.open_scope();
-        state.tape.bodies += 1;
+        state.tape.bodies.push(scope);
         if floor {
             state.tape.push_floor(scope);
         }
         drop(state);
-        Ok(Recording { trace: session.trace.clone(), scope, start, floor, recording: true, params: Vec::new() })
+        Ok(Recording {
+            trace: session.trace.clone(),
+            scope,
+            start,
+            floor,
+            recording: true,
+            params: Vec::new(),
+            effects: Vec::new(),
+        })
     }
 
     /// Abstract arguments for the slots, as the user's function gets them.
@@ -122,7 +132,10 @@ impl Recording {
             if floor {
                 state.tape.pop_floor();
             }
-            state.tape.bodies -= u32::from(recording);
+            if recording {
+                state.tape.bodies.pop();
+                self.effects = state.tape.take_effects(Some(self.scope));
+            }
         }
     }
 
@@ -131,19 +144,25 @@ impl Recording {
         x.index() >= self.start && (t.node(x).scope >= self.scope || stays_inside(t.op(x)))
     }
 
+    /// Whether the body does something besides its outputs.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
     /// What the body takes from outside.
     pub fn captures(&self, t: &Tape, outputs: &[NodeId]) -> mlgrad_core::Result<Vec<NodeId>> {
-        Ok(cut(t, &self.params, outputs, &|x| self.inside(t, x))?.captures)
+        Ok(cut(t, &self.params, outputs, &self.effects, &|x| self.inside(t, x))?.captures)
     }
 
     /// The body as a function of its captures, which come first, and its arguments.
     pub fn body(&self, t: &Tape, captures: &[NodeId], outputs: &[NodeId]) -> mlgrad_core::Result<Body> {
         let params: Vec<NodeId> = captures.iter().chain(&self.params).copied().collect();
-        let cut = cut(t, &params, outputs, &|x| self.inside(t, x))?;
+        let cut = cut(t, &params, outputs, &self.effects, &|x| self.inside(t, x))?;
         if !cut.captures.is_empty() {
             return Err(Error::Internal("a body that takes more from outside than was found".into()));
         }
-        Ok(Body::new(cut.program))
+        let params = params.into_iter().map(Some).collect();
+        Ok(Body::recorded(cut.program, Origin { scopes: vec![self.scope], params }))
     }
 }
 
@@ -230,6 +249,14 @@ pub fn step(
         recording.finish();
         return Ok(Stepped { recording, carries: nodes, extra });
     }
+}
+
+/// An operation without results is done by nobody: one that is done for its effects gets one.
+pub fn at_least_one(t: &mut Tape, outputs: &mut Vec<NodeId>, effects: bool) -> mlgrad_core::Result<()> {
+    if effects && outputs.is_empty() {
+        outputs.push(t.literal(0.0, &[], DType::Bool)?);
+    }
+    Ok(())
 }
 
 /// The results as the caller gets them: NumPy where this is the outermost transform.

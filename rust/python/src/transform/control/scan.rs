@@ -5,9 +5,10 @@ use mlgrad_core::tape::{NodeId, Shape, shape};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::record::{Slot, Slots, deliver, pair, step};
+use super::record::{Slot, Slots, at_least_one, deliver, pair, step};
 use crate::error::OrRaise;
 use crate::transform::callable::check_callable;
+use crate::transform::host::run_pending;
 use crate::transform::session::Session;
 
 #[pyfunction]
@@ -60,6 +61,8 @@ fn scan<'py>(
     })?;
     let mut outputs = stepped.carries.clone();
     outputs.extend(stepped.extra.list.iter().map(|s| s.node));
+    let count = outputs.len();
+    at_least_one(&mut session.trace.lock()?.tape, &mut outputs, stepped.recording.has_effects()).or_raise(py)?;
     let (body, captures) = {
         let state = session.trace.lock()?;
         let captures = stepped.recording.captures(&state.tape, &outputs).or_raise(py)?;
@@ -74,9 +77,10 @@ fn scan<'py>(
             captures.into_iter().chain(carry.list.iter().chain(&xs.list).map(|s| s.node)).collect();
         let mut results = state.tape.push_tuple(op.into(), &inputs).or_raise(py)?.1;
         // the history is for derivatives
-        results.truncate(outputs.len());
+        results.truncate(count);
         results
     };
+    run_pending(py, &session.trace)?;
     let mut out = deliver(&mut session, py, &results)?.into_iter();
     Ok((carry.tree.unflatten(py, &mut out)?, ys.unflatten(py, &mut out)?))
 }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::record::{Recording, Slots, deliver, scalar, step, union};
 use crate::error::OrRaise;
 use crate::transform::callable::check_callable;
+use crate::transform::host::run_pending;
 use crate::transform::session::Session;
 
 #[pyfunction]
@@ -60,6 +61,7 @@ fn while_loop<'py>(
         let inputs: Vec<NodeId> = captures.into_iter().chain(carry.list.iter().map(|s| s.node)).collect();
         state.tape.push_tuple(op.into(), &inputs).or_raise(py)?.1
     };
+    run_pending(py, &session.trace)?;
     let out = deliver(&mut session, py, &results)?;
     carry.tree.unflatten(py, &mut out.into_iter())
 }
