@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlgrad import _core
 from mlgrad._jacobian import jacfwd
 from mlgrad._transforms import Function, grad, jvp, vmap
 from mlgrad.implicit import _krylov
@@ -120,7 +121,7 @@ def descend(name: str, f: Function, v: Any, steps: Steps, how: Linear) -> Any:
 
 def transposed_jacobian(F: Function, v: Any) -> Any:
     """Return the transpose of the Jacobian of a function of vectors: its columns as rows."""
-    return vmap(lambda e: jvp(F, (v,), (e,))[1])(np.eye(v.shape[0], dtype=v.dtype))
+    return vmap(lambda e: jvp(F, (v,), (e,))[1])(_core.basis(v.shape, v.dtype))
 
 
 def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:

@@ -115,6 +115,7 @@ fn plain(t: &Tape) -> Vec<Vec<f64>> {
             Op::Leaf(Leaf::Param) => numbers(&bytes_of(n.value.as_ref().unwrap(), n.dtype), n.dtype),
             Op::Leaf(Leaf::Literal(bits)) => vec![mlgrad_core::tape::value::number_of(*bits, n.dtype); size],
             Op::Leaf(Leaf::Iota(axis)) => (0..size).map(|i| index_of(i, &n.shape)[*axis as usize] as f64).collect(),
+            Op::Leaf(Leaf::Eye) => (0..size).map(|i| f64::from(i % (n.shape[0] + 1) == 0)).collect(),
             Op::Leaf(Leaf::Alias | Leaf::Stop) => input(0).clone(),
             Op::Unary(u) => input(0)
                 .iter()

@@ -37,7 +37,7 @@ impl Op {
     /// The form of the operation; `None` where it has no inputs, or is written by its name alone.
     pub fn form(&self) -> Option<Form> {
         Some(match self {
-            Op::Leaf(Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_))
+            Op::Leaf(Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_) | Leaf::Eye)
             | Op::Project(_)
             | Op::Factor(_)
             | Op::Custom(_)

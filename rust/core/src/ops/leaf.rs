@@ -12,6 +12,8 @@ pub enum Leaf {
     Literal(u64),
     /// The index along an axis.
     Iota(u8),
+    /// The identity matrix, as the unit vectors of a basis: the zeros beside its diagonal are structural.
+    Eye,
     /// The argument of a transform: an identity that is not looked through while the transform is open.
     Alias,
     /// An identity that derivatives do not pass.
@@ -24,6 +26,7 @@ impl Primitive for Leaf {
             Leaf::Param => "param",
             Leaf::Literal(_) => "literal",
             Leaf::Iota(_) => "iota",
+            Leaf::Eye => "eye",
             Leaf::Alias => "alias",
             Leaf::Stop => "stop_gradient",
         }

@@ -9,11 +9,12 @@ use smallvec::SmallVec;
 use super::absorb::{self, Absorbed, Absorption};
 use super::frame::Frame;
 use super::kernel;
+use super::layout::{self, Want};
 use super::program::Program;
 use super::shift::Shifts;
 use super::view::View;
 use crate::math::{self, Kernel};
-use crate::ops::{Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Windowed};
+use crate::ops::{Binary, Cast, Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Windowed};
 use crate::tape::{Axes, DType, Shape, shape};
 use crate::{Error, Result};
 
@@ -108,11 +109,12 @@ pub(super) struct Value {
 pub(super) struct Builder<'a> {
     pub(super) p: &'a Program,
     pub(super) ir: Ir,
-    values: Vec<Value>,
+    pub(super) values: Vec<Value>,
     consts: FxHashMap<(u64, DType), u32>,
     iotas: FxHashMap<usize, u32>,
     absorption: Absorption,
     pub(super) shifts: Shifts,
+    pub(super) wants: Vec<Want>,
 }
 
 /// Arrays of more than `over` elements that are put together from pieces become elementwise nodes where that pays.
@@ -125,6 +127,7 @@ pub fn build(p: &Program, over: usize) -> Result<Ir> {
         iotas: FxHashMap::default(),
         absorption: absorb::absorption(p),
         shifts: Shifts::new(p, over),
+        wants: layout::wants(p),
     };
     b.ir.nodes.reserve(p.nodes.len() + p.outputs.len());
     let mut param = vec![u32::MAX; 0];
@@ -171,6 +174,16 @@ impl Builder<'_> {
             }
             Op::Leaf(Leaf::Literal(bits)) => whole(self.number(*bits, dtype)),
             Op::Leaf(Leaf::Iota(axis)) => self.iota(&n.shape, *axis as usize),
+            Op::Leaf(Leaf::Eye) => {
+                let places: SmallVec<[Ref; 3]> = (0..2)
+                    .map(|axis| self.iota(&n.shape, axis))
+                    .map(|v| Ref { node: v.node, view: v.view })
+                    .collect();
+                let same = kernel::elementwise(&Op::Binary(Binary::Equal), DType::I64, DType::Bool)?;
+                let on = self.push(Kind::Map(same), places, size, DType::Bool, 1);
+                let cast = kernel::elementwise(&Op::Cast(Cast), DType::Bool, dtype)?;
+                whole(self.push(Kind::Map(cast), [Ref::direct(on)].into_iter().collect(), size, dtype, 1))
+            }
             Op::Leaf(Leaf::Alias | Leaf::Stop) => self.values[n.inputs[0] as usize],
             Op::Binary(_) if let Some(Absorbed { product, to }) = self.absorption.additions[i] => {
                 let factors = self.p.nodes[product as usize].inputs.clone();
@@ -179,10 +192,15 @@ impl Builder<'_> {
                 self.opaque(product as usize, &[factors[0], factors[1], to], inputs)
             }
             Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Select(_) => {
+                let laid = self.laid_out(i);
                 let last = *n.inputs.last().unwrap_or(&0);
                 let k = kernel::elementwise(&n.op, self.p.nodes[last as usize].dtype, dtype)?;
-                let inputs = n.inputs.iter().map(|&x| self.reference(x)).collect();
-                whole(self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op)))
+                let Some((inputs, view)) = laid else {
+                    let inputs = n.inputs.iter().map(|&x| self.reference(x)).collect();
+                    return Ok(whole(self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op))));
+                };
+                let node = self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op));
+                Value { node, view: self.view(node, view) }
             }
             Op::Movement(Movement::Broadcast) => self.moved(n.inputs[0], |v| v.broadcast(&n.shape)),
             Op::Movement(Movement::Reshape) => self.values[n.inputs[0] as usize],
@@ -285,7 +303,7 @@ impl Builder<'_> {
         self.viewed(node, v)
     }
 
-    fn viewed(&mut self, node: u32, v: View) -> Value {
+    pub(super) fn viewed(&mut self, node: u32, v: View) -> Value {
         if self.is_number(node) {
             return Value { node, view: DIRECT };
         }
@@ -295,6 +313,15 @@ impl Builder<'_> {
         }
         self.ir.views.push(v);
         Value { node, view: (self.ir.views.len() - 1) as u32 }
+    }
+
+    /// The place of a view in the table, the same one for the same view of the same node.
+    pub(super) fn view(&mut self, node: u32, v: View) -> u32 {
+        let next = self.ir.views.len() as u32;
+        *self.shifts.views.entry((node, v)).or_insert_with_key(|(_, v)| {
+            self.ir.views.push(v.clone());
+            next
+        })
     }
 
     pub(super) fn reference(&self, x: u32) -> Ref {

@@ -10,6 +10,7 @@ pub mod diagnose;
 pub mod frame;
 mod ir;
 mod kernel;
+mod layout;
 mod lower;
 mod memory;
 mod program;

@@ -222,6 +222,11 @@ impl Tape {
         self.push(Op::Leaf(Leaf::Iota(axis as u8)), &[], shape.into(), DType::I64)
     }
 
+    /// The unit vectors of a space of n dimensions, as the rows of a matrix.
+    pub fn eye(&mut self, n: usize, dtype: DType) -> Result<NodeId> {
+        self.push(Op::Leaf(Leaf::Eye), &[], [n, n].as_slice().into(), dtype)
+    }
+
     pub(crate) fn same(&self, what: &str, xs: &[NodeId]) -> Result<()> {
         let (s, d) = (self.shape(xs[0]), self.dtype(xs[0]));
         match xs.iter().find(|&&x| self.shape(x) != s || self.dtype(x) != d) {
