@@ -126,7 +126,7 @@ def transposed_jacobian(F: Function, v: Any) -> Any:
 
 def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
     slope = grad(f)
-    unit = np.eye(v.shape[0], dtype=v.dtype)
+    unit = _core.basis(v.shape, v.dtype)
     floor = float(np.finfo(v.dtype).eps)
 
     def going(carry: Any) -> Any:
@@ -137,7 +137,7 @@ def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
         v, value, g, damping, count, _ = carry
         h = transposed_jacobian(slope, v)  # which is symmetric
         scale = largest(h) + floor
-        d = -np.linalg.solve(h + (damping + floor) * scale * unit, g)
+        d = -_core.solve_symmetric(h + (damping + floor) * scale * unit, g)
         descent = np.sum(g * d)
         new, after = f(v + d), slope(v + d)
         slack = 8 * floor * np.abs(value)

@@ -2,6 +2,7 @@
 
 pub mod array;
 pub mod buffer;
+pub mod combine;
 pub mod control;
 mod factor;
 pub mod gemm;
@@ -18,3 +19,4 @@ pub mod rows;
 pub mod run;
 pub mod straight;
 pub mod strided;
+mod symmetric;

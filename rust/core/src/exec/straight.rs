@@ -3,6 +3,8 @@
 //! What is not a plain kernel (copies, reductions) is called in the same way, with a description as its third operand.
 #![allow(unsafe_code)]
 
+use std::ops::Add;
+
 use super::narrow::RowsKernel;
 use super::strided::Strided;
 use crate::math::Kernel;
@@ -73,6 +75,18 @@ pub unsafe fn copy_from_address(n: usize, dst: *mut u8, a: *const u8, _: *const 
 pub unsafe fn copy_bytes(n: usize, dst: *mut u8, a: *const u8, _: *const u8, _: *const u8) {
     // SAFETY: the caller's.
     unsafe { std::ptr::copy_nonoverlapping(a, dst, n) }
+}
+
+/// dst += a, n elements, none beyond them.
+///
+/// # Safety
+/// n elements are readable and writable, and do not overlap.
+pub unsafe fn add<T: Copy + Add<Output = T>>(n: usize, dst: *mut u8, a: *const u8, _: *const u8, _: *const u8) {
+    let (dst, a) = (dst.cast::<T>(), a.cast::<T>());
+    for i in 0..n {
+        // SAFETY: the caller's; no alignment is asked for.
+        unsafe { dst.add(i).write_unaligned(dst.add(i).read_unaligned() + a.add(i).read_unaligned()) };
+    }
 }
 
 /// A reduction of a small array.

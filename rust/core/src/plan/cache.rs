@@ -45,7 +45,15 @@ fn locked() -> MutexGuard<'static, Option<Cache>> {
 
 /// The plan of a program of this structure, made now if there is none.
 pub fn plan_for(program: Program) -> Result<Arc<Plan>> {
-    let options = options();
+    plan_with(program, options())
+}
+
+/// The same for what is run step by step.
+pub fn plan_for_body(program: Program) -> Result<Arc<Plan>> {
+    plan_with(program, Options { body: true, ..options() })
+}
+
+fn plan_with(program: Program, options: Options) -> Result<Arc<Plan>> {
     let key = (program.key(), options);
     {
         let mut guard = locked();

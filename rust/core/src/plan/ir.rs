@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::absorb::{self, Absorbed, Absorption};
+use super::combine::{self, Combinations};
 use super::frame::Frame;
 use super::kernel;
 use super::layout::{self, Want};
@@ -113,19 +114,23 @@ pub(super) struct Builder<'a> {
     consts: FxHashMap<(u64, DType), u32>,
     iotas: FxHashMap<usize, u32>,
     absorption: Absorption,
+    combinations: Combinations,
     pub(super) shifts: Shifts,
     pub(super) wants: Vec<Want>,
 }
 
 /// Arrays of more than `over` elements that are put together from pieces become elementwise nodes where that pays.
 pub fn build(p: &Program, over: usize) -> Result<Ir> {
+    let absorption = absorb::absorption(p);
+    let combinations = combine::combinations(p, &absorption);
     let mut b = Builder {
         p,
         ir: Ir::default(),
         values: Vec::with_capacity(p.nodes.len()),
         consts: FxHashMap::default(),
         iotas: FxHashMap::default(),
-        absorption: absorb::absorption(p),
+        absorption,
+        combinations,
         shifts: Shifts::new(p, over),
         wants: layout::wants(p),
     };
@@ -184,22 +189,28 @@ impl Builder<'_> {
                 let cast = kernel::elementwise(&Op::Cast(Cast), DType::Bool, dtype)?;
                 whole(self.push(Kind::Map(cast), [Ref::direct(on)].into_iter().collect(), size, dtype, 1))
             }
-            Op::Leaf(Leaf::Alias | Leaf::Stop) => self.values[n.inputs[0] as usize],
+            Op::Leaf(Leaf::Alias | Leaf::Stop | Leaf::Dense) => self.values[n.inputs[0] as usize],
             Op::Binary(_) if let Some(Absorbed { product, to }) = self.absorption.additions[i] => {
                 let factors = self.p.nodes[product as usize].inputs.clone();
                 let mut inputs: SmallVec<[Ref; 3]> = factors.iter().map(|&x| self.strided(x)).collect();
                 inputs.push(self.reference(to));
                 self.opaque(product as usize, &[factors[0], factors[1], to], inputs)
             }
+            // its sum does the work
+            Op::Unary(_) | Op::Binary(_) if self.combinations.inside[i] => whole(NOBODY),
             Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Select(_) => {
-                let laid = self.laid_out(i);
-                let last = *n.inputs.last().unwrap_or(&0);
-                let k = kernel::elementwise(&n.op, self.p.nodes[last as usize].dtype, dtype)?;
-                let Some((inputs, view)) = laid else {
-                    let inputs = n.inputs.iter().map(|&x| self.reference(x)).collect();
-                    return Ok(whole(self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op))));
+                let mut from: SmallVec<[u32; 3]> = n.inputs.clone();
+                let last = *from.last().unwrap_or(&0);
+                let mut k = kernel::elementwise(&n.op, self.p.nodes[last as usize].dtype, dtype)?;
+                let mut cost = kernel::cost(&n.op);
+                if let Some(c) = self.combinations.sums[i] {
+                    (k, cost, from) = (c.kernel, 2, c.operands.into_iter().collect());
+                }
+                let Some((inputs, view)) = self.laid_out(i, &from) else {
+                    let inputs = from.iter().map(|&x| self.reference(x)).collect();
+                    return Ok(whole(self.push(Kind::Map(k), inputs, size, dtype, cost)));
                 };
-                let node = self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op));
+                let node = self.push(Kind::Map(k), inputs, size, dtype, cost);
                 Value { node, view: self.view(node, view) }
             }
             Op::Movement(Movement::Broadcast) => self.moved(n.inputs[0], |v| v.broadcast(&n.shape)),
@@ -213,6 +224,12 @@ impl Builder<'_> {
                 // strides are for the kernel to follow
                 let inputs = n.inputs.iter().map(|&x| self.strided(x)).collect();
                 self.opaque(i, &n.inputs, inputs)
+            }
+            Op::Windowed(Windowed::Assemble(ws)) if ws.len() == 1
+                    && self.p.nodes[n.inputs[0] as usize].shape == n.shape
+                    && ws[0].turns(&n.shape) =>
+            {
+                self.moved(n.inputs[0], |v| v.slice(&ws[0], &n.shape))
             }
             Op::Windowed(Windowed::Assemble(ws)) => match self.assembled(i, ws)? {
                 Some(at) => whole(at),

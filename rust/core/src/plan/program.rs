@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use smallvec::SmallVec;
 
+use crate::ops::control::Control;
 use crate::ops::{Leaf, Op, Primitive};
 use crate::tape::{DType, NodeId, Shape, Tape, shape, value};
 use crate::{Error, Result};
@@ -124,6 +125,9 @@ impl Scratch {
                 }
             }
         }
+        if keep {
+            self.histories(t);
+        }
         // the order of the tape; what is popped comes in runs, so this is close to linear
         self.list.sort_unstable();
         let mut program = Program::default();
@@ -158,6 +162,29 @@ impl Scratch {
         }
         program.outputs = outputs.iter().map(|o| self.seen[o.index()].1).collect();
         Ok(Extracted { program, params, outputs })
+    }
+}
+
+impl Scratch {
+    /// A loop that depends on the argument of a transform is likely to be walked through later. What a derivative needs of
+    /// its steps comes out too: else it would have to run once more.
+    fn histories(&mut self, t: &Tape) {
+        let node = |&i: &u32| t.node(NodeId(i));
+        if !self.list.iter().any(|i| node(i).value.is_none() && node(i).op == Op::Leaf(Leaf::Alias)) {
+            return;
+        }
+        for k in 0..self.list.len() {
+            let id = NodeId(self.list[k]);
+            let Op::Control(c) = &t.node(id).op else { continue };
+            let Control::For(f) = c else { continue };
+            for p in t.results(id).into_iter().skip(f.body.outputs().len()) {
+                let mark = &mut self.seen[p.index()];
+                if t.node(p).value.is_none() && mark.0 != self.epoch {
+                    *mark = (self.epoch, 1);
+                    self.list.push(p.0);
+                }
+            }
+        }
     }
 }
 

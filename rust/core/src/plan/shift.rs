@@ -25,7 +25,7 @@ use crate::ops::{Binary, Op, Window, Windowed};
 use crate::tape::{DType, Shape, shape};
 
 /// What may be computed again for all pieces together, in tenths of a nanosecond an element, before storing is cheaper.
-const AGAIN: u32 = 48;
+const AGAIN: u32 = 96;
 /// Operations that are repeated on top of a value that is stored.
 const ABOVE: u32 = 4;
 const NEVER: u32 = u32::MAX / 4;

@@ -217,6 +217,12 @@ impl Tape {
         self.push(Op::Leaf(Leaf::Stop), &[x], shape, dtype)
     }
 
+    /// `x`, where structural zeros of its cotangent become numbers.
+    pub fn dense(&mut self, x: NodeId) -> Result<NodeId> {
+        let (shape, dtype) = (self.shape(x).clone(), self.dtype(x));
+        self.push(Op::Leaf(Leaf::Dense), &[x], shape, dtype)
+    }
+
     /// Index along `axis`, in int64.
     pub fn iota(&mut self, shape: &[usize], axis: usize) -> Result<NodeId> {
         self.push(Op::Leaf(Leaf::Iota(axis as u8)), &[], shape.into(), DType::I64)

@@ -128,6 +128,14 @@ fn basis(py: Python<'_>, shape: &Any<'_>, dtype: &Any<'_>) -> PyResult<Array> {
     Ok(y.with_kind(Kind::Array))
 }
 
+/// A number that is part of the plan's key, on the tape that is being recorded: for what is never another one.
+#[pyfunction]
+fn literal(py: Python<'_>, value: f64, dtype: &Any<'_>) -> PyResult<Array> {
+    let trace = Trace::current().ok_or_else(|| PyRuntimeError::new_err("literal: no transform is open"))?;
+    let d = dtypes::parse_optional(Some(dtype))?.unwrap_or(DType::F64);
+    filled(py, &trace, &[], value, d)
+}
+
 fn constant(py: Python<'_>, shape: &Any<'_>, dtype: Option<&Any<'_>>, v: f64) -> PyResult<Option<Array>> {
     let Some(trace) = Trace::current() else { return Ok(None) };
     let d = dtypes::parse_optional(dtype)?.unwrap_or(DType::F64);
@@ -165,6 +173,8 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(ones, m)?)?;
     m.add_function(wrap_pyfunction!(full, m)?)?;
     m.add_function(wrap_pyfunction!(basis, m)?)?;
+    m.add_function(wrap_pyfunction!(literal, m)?)?;
+    m.add_function(wrap_pyfunction!(super::linear::solve_symmetric, m)?)?;
     m.add_function(wrap_pyfunction!(array, m)?)
 }
 

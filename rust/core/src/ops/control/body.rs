@@ -210,7 +210,7 @@ impl Body {
         let mut program = by_value(self.0.program.clone());
         let mut keep = wanted.iter();
         program.outputs.retain(|_| keep.next() == Some(&true));
-        let plan = plan::plan_for(program)?;
+        let plan = plan::plan_for_body(program)?;
         let mut plans = locked(&self.0.plans);
         plans.retain(|(m, _)| m != wanted);
         plans.push((wanted.to_vec(), Arc::downgrade(&plan)));
@@ -305,7 +305,7 @@ pub fn stays_inside(op: &Op) -> bool {
         Op::Leaf(Leaf::Literal(_) | Leaf::Iota(_) | Leaf::Eye) | Op::Movement(Movement::Broadcast | Movement::Transpose(_)) => true,
         // what may raise is left where it may never run
         Op::Linalg(_) | Op::Gather(_) | Op::Factor(_) => true,
-        Op::Leaf(Leaf::Param | Leaf::Alias | Leaf::Stop)
+        Op::Leaf(Leaf::Param | Leaf::Alias | Leaf::Stop | Leaf::Dense)
         | Op::Movement(Movement::Reshape)
         | Op::Unary(_)
         | Op::Binary(_)
