@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 
 from mlgrad import _core
 from mlgrad._transforms import Function, grad, jvp, vmap

@@ -145,11 +145,13 @@ def _solve(
 
         (y, dy, t, h, last, failed), steps = while_loop(going, step, (carry, 0))
         failed = failed | (steps >= mxstep)
-        return (y, dy, t, h, last, failed), _between(last, target)
+        return (y, dy, t, h, last, failed), last
 
     if shape_of(t)[0] == 1:
         return _core.tree_map(lambda leaf: leaf[None], unravel(y))
-    carry, found = scan(to, carry, t[1:])
+    # the last step before each time, and then all times at once
+    carry, steps = scan(to, carry, t[1:])
+    found = _between(steps, t[1:])
     factor = require(
         ~carry[-1],
         carry[2],
@@ -232,10 +234,11 @@ def _step(
     return chosen[0], chosen[1], chosen[2], new, tuple(chosen[3:]), failed | (new <= 0)
 
 
-def _between(last: Any, target: Any) -> Any:
-    """Return the solution at `target`, within the last step."""
-    y, t, h, *slopes = last
-    at = target - t
-    x = at / h
+def _between(steps: Any, times: Any) -> Any:
+    """Return the solution at each of the times, within the step that was the last before it."""
+    y, t, h, *slopes = steps
+    at = times - t
+    x = (at / h)[:, None]
+    at = at[:, None]
     curve = [_combined(tuple(row[k] for row in BETWEEN), slopes) for k in range(3)]
     return y + at * (slopes[0] + x * (curve[0] + x * (curve[1] + x * curve[2])))

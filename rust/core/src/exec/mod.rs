@@ -2,7 +2,6 @@
 
 pub mod array;
 pub mod buffer;
-pub mod combine;
 pub mod control;
 mod factor;
 pub mod gemm;

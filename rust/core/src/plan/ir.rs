@@ -7,7 +7,6 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::absorb::{self, Absorbed, Absorption};
-use super::combine::{self, Combinations};
 use super::frame::Frame;
 use super::kernel;
 use super::layout::{self, Want};
@@ -114,23 +113,19 @@ pub(super) struct Builder<'a> {
     consts: FxHashMap<(u64, DType), u32>,
     iotas: FxHashMap<usize, u32>,
     absorption: Absorption,
-    combinations: Combinations,
     pub(super) shifts: Shifts,
     pub(super) wants: Vec<Want>,
 }
 
 /// Arrays of more than `over` elements that are put together from pieces become elementwise nodes where that pays.
 pub fn build(p: &Program, over: usize) -> Result<Ir> {
-    let absorption = absorb::absorption(p);
-    let combinations = combine::combinations(p, &absorption);
     let mut b = Builder {
         p,
         ir: Ir::default(),
         values: Vec::with_capacity(p.nodes.len()),
         consts: FxHashMap::default(),
         iotas: FxHashMap::default(),
-        absorption,
-        combinations,
+        absorption: absorb::absorption(p),
         shifts: Shifts::new(p, over),
         wants: layout::wants(p),
     };
@@ -196,22 +191,16 @@ impl Builder<'_> {
                 inputs.push(self.reference(to));
                 self.opaque(product as usize, &[factors[0], factors[1], to], inputs)
             }
-            // its sum does the work
-            Op::Unary(_) | Op::Binary(_) if self.combinations.inside[i] => whole(NOBODY),
             Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Select(_) => {
-                let mut from: SmallVec<[u32; 3]> = n.inputs.clone();
-                let last = *from.last().unwrap_or(&0);
-                let mut k = kernel::elementwise(&n.op, self.p.nodes[last as usize].dtype, dtype)?;
-                let mut cost = kernel::cost(&n.op);
-                if let Some(c) = self.combinations.sums[i] {
-                    (k, cost, from) = (c.kernel, 2, c.operands.into_iter().collect());
-                }
-                let Some((inputs, view)) = self.laid_out(i, &from) else {
-                    let inputs = from.iter().map(|&x| self.reference(x)).collect();
-                    return Ok(whole(self.push(Kind::Map(k), inputs, size, dtype, cost)));
+                let last = *n.inputs.last().unwrap_or(&0);
+                let k = kernel::elementwise(&n.op, self.p.nodes[last as usize].dtype, dtype)?;
+                let (inputs, view) = match self.laid_out(i) {
+                    Some((inputs, view)) => (inputs, Some(view)),
+                    None => (n.inputs.iter().map(|&x| self.reference(x)).collect(), None),
                 };
-                let node = self.push(Kind::Map(k), inputs, size, dtype, cost);
-                Value { node, view: self.view(node, view) }
+                let node = self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op));
+                let view = view.map_or(DIRECT, |v| self.view(node, v));
+                Value { node, view }
             }
             Op::Movement(Movement::Broadcast) => self.moved(n.inputs[0], |v| v.broadcast(&n.shape)),
             Op::Movement(Movement::Reshape) => self.values[n.inputs[0] as usize],

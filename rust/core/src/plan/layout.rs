@@ -112,9 +112,9 @@ fn order(v: &View, n: usize) -> Option<Order> {
 }
 
 impl Builder<'_> {
-    /// What elementwise node i reads of these nodes, and the view of what it computes, where another order than that of its shape is
+    /// The inputs of elementwise node i, and the view of what it computes, where another order than that of its shape is
     /// better.
-    pub(super) fn laid_out(&mut self, i: usize, from: &[u32]) -> Option<(SmallVec<[Ref; 3]>, View)> {
+    pub(super) fn laid_out(&mut self, i: usize) -> Option<(SmallVec<[Ref; 3]>, View)> {
         let natural = long_axes(&self.p.nodes[i].shape);
         let want = self.wants.get(i)?.clone();
         if natural.len() < 2 || want == Want::Fixed {
@@ -124,7 +124,7 @@ impl Builder<'_> {
         // each input as it is seen along the axes of the shape, and the order of those that are read whole
         let mut seen: SmallVec<[Option<View>; 3]> = SmallVec::new();
         let mut orders: SmallVec<[Order; 3]> = SmallVec::new();
-        for &x in from {
+        for &x in &n.inputs {
             let value = self.values[x as usize];
             if self.is_number(value.node) {
                 seen.push(None);
@@ -155,7 +155,7 @@ impl Builder<'_> {
         for (k, &a) in perm.iter().enumerate() {
             back[a as usize] = k as u8;
         }
-        let nodes: SmallVec<[u32; 3]> = from.iter().map(|&x| self.values[x as usize].node).collect();
+        let nodes: SmallVec<[u32; 3]> = n.inputs.iter().map(|&x| self.values[x as usize].node).collect();
         let dims: Shape = perm.iter().map(|&a| n.shape[a as usize]).collect();
         let mut inputs = SmallVec::new();
         for (node, v) in nodes.into_iter().zip(seen) {

@@ -6,7 +6,6 @@
 
 mod absorb;
 mod cache;
-mod combine;
 pub mod diagnose;
 pub mod frame;
 mod ir;
