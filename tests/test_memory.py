@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import mlgrad
-from mlgrad import Tape, grad, jit, value_and_grad, vjp
+from mlgrad import Tape, _core, grad, jit, value_and_grad, vjp
 
 
 def run(code: str, timeout: float = 120.0) -> str:
@@ -129,9 +129,10 @@ def test_planning_is_linear_in_reads_and_passes() -> None:
     def best(n: int) -> float:
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            _core.clear_cache()
+            start = time.process_time()
             grad(f)(np.ones(4), n)
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         return min(times)
 
     best(100)

@@ -52,7 +52,7 @@ def curve(
     --------
     >>> import numpy as np
     >>> from mlgrad import plot
-    >>> ax = plot.curve(lambda x: np.sin(x**2), (0.0, 2.0), tangents=[1.5])  # doctest: +SKIP
+    >>> ax = plot.curve(lambda x: np.sin(x**2), (0.0, 2.0), tangents=[1.5])
     """
     low, high = check_range("plot.curve", limits)
     if derivatives < 0 or points < 2:

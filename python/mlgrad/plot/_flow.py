@@ -35,7 +35,7 @@ def gradient_flow(flows: Any, *, ax: Any = None) -> Any:
     Examples
     --------
     >>> from mlgrad import plot
-    >>> ax = plot.gradient_flow({"W1": 1e-4, "W2": 1e-2, "W3": 1.0})  # doctest: +SKIP
+    >>> ax = plot.gradient_flow({"W1": 1e-4, "W2": 1e-2, "W3": 1.0})
     """
     several = isinstance(flows, Mapping) and not all(np.ndim(v) == 0 and _is_number(v) for v in flows.values())
     curves = {str(k): _norms(v) for k, v in flows.items()} if several else {"": _norms(flows)}

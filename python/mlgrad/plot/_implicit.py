@@ -53,7 +53,7 @@ def implicit_curve(
     --------
     >>> from mlgrad import plot
     >>> circle = lambda x, y: x**2 + y**2 - 25
-    >>> ax = plot.implicit_curve(circle, (-6, 6), (-6, 6), tangents=[(3, 4)])  # doctest: +SKIP
+    >>> ax = plot.implicit_curve(circle, (-6, 6), (-6, 6), tangents=[(3, 4)])
     """
     left, right = check_range("plot.implicit_curve", x_limits)
     low, high = check_range("plot.implicit_curve", y_limits)

@@ -55,7 +55,7 @@ def gradient_field(
     --------
     >>> import numpy as np
     >>> from mlgrad import plot
-    >>> ax = plot.gradient_field(lambda x, y: np.sin(x) * np.cos(y), (-3, 3), (-3, 3))  # doctest: +SKIP
+    >>> ax = plot.gradient_field(lambda x, y: np.sin(x) * np.cos(y), (-3, 3), (-3, 3))
     """
     x, y = _grid("plot.gradient_field", x_limits, y_limits, points)
     if levels < 1 or arrows < 1:
@@ -116,7 +116,7 @@ def surface(
     Examples
     --------
     >>> from mlgrad import plot
-    >>> ax = plot.surface(lambda x, y: x**2 + 2 * y**2, (-2, 2), (-2, 2), at=(1.0, 1.0))  # doctest: +SKIP
+    >>> ax = plot.surface(lambda x, y: x**2 + 2 * y**2, (-2, 2), (-2, 2), at=(1.0, 1.0))
     """
     x, y = _grid("plot.surface", x_limits, y_limits, points)
     ax = new_axes("3d") if ax is None else ax

@@ -482,6 +482,76 @@ fn lengths_around_a_block() {
     }
 }
 
+/// Two operations of arithmetic are one kernel's work, with the bits of one after the other.
+#[test]
+fn arithmetic_in_one_pass() {
+    use Binary::{Add, Div, Mul, Sub};
+    for n in [1, 5, 1024, 1500] {
+        for dtype in [DType::F64, DType::F32] {
+            let (mut t, mut r) = (Tape::new(), Noise(n as u64));
+            let special = [0.0, -0.0, f64::INFINITY, f64::NAN, 1e-320, 1e300];
+            let mut some = |t: &mut Tape| {
+                let x: Vec<f64> = (0..n).map(|i| *special.get(i % 40).unwrap_or(&r.number())).collect();
+                param(t, &x, &[n], dtype)
+            };
+            let (a, b, c) = (some(&mut t), some(&mut t), some(&mut t));
+            let mut targets = Vec::new();
+            for first in [None, Some(Add), Some(Sub), Some(Mul), Some(Div)] {
+                for second in [Add, Sub, Mul, Div] {
+                    for last in [false, true] {
+                        let x = match first {
+                            Some(first) => t.binary(first, a, b).unwrap(),
+                            None => t.unary(Unary::Square, a).unwrap(),
+                        };
+                        targets.push(t.binary(second, if last { c } else { x }, if last { x } else { c }).unwrap());
+                    }
+                }
+            }
+            let one_by_one = Options { simplify: false, fuse: false, ..Options::default() };
+            let together = run_with(&t, &targets, Options { simplify: false, ..Options::default() });
+            for (k, (got, want)) in together.iter().zip(run_with(&t, &targets, one_by_one)).enumerate() {
+                let (got, want) = (numbers(got, dtype), numbers(&want, dtype));
+                let same = |(x, y): (&f64, &f64)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan();
+                assert!(got.iter().zip(&want).all(same), "{dtype} {n}: target {k}");
+            }
+        }
+    }
+}
+
+/// Sine and cosine of one thing are one kernel's work, with the bits that each has alone.
+#[test]
+fn sines_and_cosines_together() {
+    for n in [1, 3, 8, 100, 1024, 1025, 5000] {
+        for dtype in [DType::F64, DType::F32] {
+            for cosine_first in [false, true] {
+                let (mut t, mut r) = (Tape::new(), Noise(n as u64));
+                let x: Vec<f64> = (0..n).map(|i| if i % 7 == 6 { -0.0 } else { 1e3 * r.number() }).collect();
+                let x = param(&mut t, &x, &[n], dtype);
+                let y = t.scale(x, 0.5).unwrap();
+                let w = Window { start: [n as i64 - 1][..].into(), step: [-1][..].into() };
+                let flipped = t.slice(y, Box::new(w), &[n]).unwrap();
+                let mut both = [Unary::Sin, Unary::Cos];
+                both.rotate_left(usize::from(cosine_first));
+                let mut targets: Vec<NodeId> = Vec::new();
+                for of in [y, flipped] {
+                    let [a, b] = both.map(|u| t.unary(u, of).unwrap());
+                    let product = t.mul(a, b).unwrap();
+                    let twice = t.add(b, b).unwrap();
+                    targets.extend([b, t.total(a).unwrap(), product, t.total(twice).unwrap()]);
+                }
+                let together = run_with(&t, &targets, Options::default());
+                for (&one, bytes) in targets.iter().zip(&together) {
+                    let n = t.node(one);
+                    if let Op::Unary(_) = n.op {
+                        assert_eq!(run_with(&t, &[one], Options::default())[0], *bytes, "{dtype} {:?}", n.shape);
+                    }
+                }
+                agree(&t, n as u64);
+            }
+        }
+    }
+}
+
 /// Blocks that begin within a vector must not write past the end of their array, nor share registers with small values.
 #[test]
 fn rows_that_are_no_whole_vectors() {

@@ -1,6 +1,8 @@
 //! Which function computes which operation on f32 and f64, and in which kind of loop.
 
-use super::kernel::{self, Check1, Check2, Fn1, Fn2, Map1, Map2, Test1, Test2, Wide1, Wide2};
+use super::kernel::{
+    self, Check1, Check2, Fn1, Fn1Pair, Fn2, Fn3, Map1, Map2, Map3, Pair1, Test1, Test2, Wide1, Wide2, WidePair1,
+};
 #[cfg(target_arch = "aarch64")]
 use super::simd::neon;
 use super::simd::{Simd, Simd64, scalar};
@@ -8,6 +10,7 @@ use super::simd::{Simd, Simd64, scalar};
 use super::simd::{avx2, avx512};
 use super::{Isa, Kernel, basic, erf, exp, invtrig, log, ops, power, special, trig};
 use crate::dtype::DType;
+use std::marker::PhantomData;
 
 /// The kernel of one pass for the instruction set: `$pass<vector, operation, unroll>`.
 macro_rules! pick {
@@ -110,6 +113,86 @@ macro_rules! heavy {
             _ => None,
         }
     };
+}
+
+/// Sine and cosine in one pass, for f32 or f64.
+pub(super) fn sin_and_cos(isa: Isa, dtype: DType) -> Option<Kernel> {
+    operation!(Fn1Pair, Simd64, trig::sin_and_cos, (x) -> (V, V));
+    match dtype {
+        DType::F64 => pick!(isa, Pair1, Op, 1, F64x1, F64x4, F64x8, F64x2),
+        DType::F32 => pick!(isa, WidePair1, Op, 1, F64x1, F64x4, F64x8, F64x2),
+        _ => None,
+    }
+}
+
+/// One of the four operations of arithmetic on two vectors.
+trait Arithmetic {
+    fn of<V: Simd>(a: V, b: V) -> V;
+}
+
+macro_rules! arithmetic {
+    ($name:ident, $a:ident, $b:ident, $f:expr) => {
+        struct $name;
+        impl Arithmetic for $name {
+            #[inline(always)]
+            fn of<V: Simd>($a: V, $b: V) -> V {
+                $f
+            }
+        }
+    };
+}
+
+arithmetic!(Sum, a, b, a + b);
+arithmetic!(Difference, a, b, a - b);
+arithmetic!(Subtrahend, a, b, b - a);
+arithmetic!(Product, a, b, a * b);
+arithmetic!(Quotient, a, b, a / b);
+arithmetic!(Divisor, a, b, b / a);
+
+/// The second of F(a, b) and c.
+struct Then<F, G>(PhantomData<(F, G)>);
+
+impl<V: Simd, F: Arithmetic, G: Arithmetic> Fn3<V> for Then<F, G> {
+    #[inline(always)]
+    fn call(a: V, b: V, c: V) -> V {
+        G::of(F::of(a, b), c)
+    }
+}
+
+/// Two operations of arithmetic in one pass, each rounded by itself: `second(first(a, b), c)`, or `second(c, first(a, b))` if
+/// the first one's result comes `last`. None for other operations and dtypes.
+pub(super) fn arithmetic(
+    isa: Isa,
+    first: ops::Binary,
+    second: ops::Binary,
+    last: bool,
+    dtype: DType,
+) -> Option<Kernel> {
+    use ops::Binary::{Add, Div, Mul, Sub};
+    macro_rules! then {
+        ($first:ident) => {
+            match (second, last) {
+                (Add, _) => then!($first, Sum),
+                (Sub, false) => then!($first, Difference),
+                (Sub, true) => then!($first, Subtrahend),
+                (Mul, _) => then!($first, Product),
+                (Div, false) => then!($first, Quotient),
+                (Div, true) => then!($first, Divisor),
+                _ => None,
+            }
+        };
+        ($first:ident, $second:ident) => {{
+            type Op = Then<$first, $second>;
+            both!(isa, dtype, Map3, 2)
+        }};
+    }
+    match first {
+        Add => then!(Sum),
+        Sub => then!(Difference),
+        Mul => then!(Product),
+        Div => then!(Quotient),
+        _ => None,
+    }
 }
 
 /// The kernel for f32 or f64; None for other dtypes and for operations on integers and bool.

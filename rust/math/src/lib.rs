@@ -50,6 +50,18 @@ pub fn unary(isa: Isa, op: ops::Unary, dtype: DType) -> Option<Kernel> {
     }
 }
 
+/// Two operations of arithmetic in one pass: `second(first(a, b), c)`, or `second(c, first(a, b))` where the first one's result
+/// comes `last`, with the bits of the two one after the other. None where there is no such kernel.
+pub fn arithmetic(isa: Isa, first: ops::Binary, second: ops::Binary, last: bool, dtype: DType) -> Option<Kernel> {
+    float::arithmetic(isa, first, second, last, dtype)
+}
+
+/// Sine and cosine of one argument: the sine is written to `dst`, the cosine to where b points, which may be written as dst may
+/// and is another place. None where they are not defined for the dtype.
+pub fn sin_and_cos(isa: Isa, dtype: DType) -> Option<Kernel> {
+    float::sin_and_cos(isa, dtype)
+}
+
 /// The kernel of an operation of two arguments, or None where it is not defined for the dtype. Comparisons and logic write
 /// one byte (0 or 1) an element.
 pub fn binary(isa: Isa, op: ops::Binary, dtype: DType) -> Option<Kernel> {

@@ -102,6 +102,14 @@ pub(super) fn sin<V: Simd64>(x: V) -> V {
     V::select(x.eq(V::c(0.0)), x, y)
 }
 
+/// Both, with the bits that each has alone.
+#[inline(always)]
+pub(super) fn sin_and_cos<V: Simd64>(x: V) -> (V, V) {
+    let (r, rl, turns) = reduce(x);
+    let s = V::select(x.eq(V::c(0.0)), x, sine(r, rl, turns));
+    (s, sine(r, rl, V::bits_add(turns, V::bits_splat(1))))
+}
+
 #[inline(always)]
 pub(super) fn cos<V: Simd64>(x: V) -> V {
     let (r, rl, turns) = reduce(x);

@@ -245,6 +245,40 @@ fn special_values_of_one_argument() {
 }
 
 #[test]
+fn sine_and_cosine_together_have_the_bits_of_each() {
+    let mut x: Vec<f64> = (0..1000).map(|i| (f64::from(i) - 500.0) * 0.37).collect();
+    x.extend([0.0, -0.0, INF, NAN, 1e300, -1e22, 5e-324, 1e-200, 1e9]);
+    for isa in math::available() {
+        for dtype in [DType::F64, DType::F32] {
+            let size = if dtype == DType::F64 { 8 } else { 4 };
+            let alone = [Unary::Sin, Unary::Cos].map(|op| run(math::unary(isa, op, dtype).unwrap(), dtype, &x, &x));
+            let bytes: Vec<u8> = match dtype {
+                DType::F64 => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                _ => x.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect(),
+            };
+            let mut operands = [bytes.clone(), bytes.clone(), bytes];
+            operands.iter_mut().for_each(|o| o.resize((size * x.len()).next_multiple_of(64), 0));
+            let [sine, cosine, a] = &mut operands;
+            let (sine, cosine) = (sine.as_mut_ptr(), cosine.as_mut_ptr());
+            // SAFETY: three arrays of whole vectors.
+            unsafe {
+                let kernel = math::sin_and_cos(isa, dtype).unwrap();
+                kernel(x.len(), sine, a.as_ptr(), cosine, std::ptr::null());
+            }
+            for (both, alone) in operands.iter().zip(&alone) {
+                for (i, &y) in alone.iter().enumerate() {
+                    let both = match dtype {
+                        DType::F64 => f64::from_le_bytes(both[8 * i..][..8].try_into().unwrap()),
+                        _ => f32::from_le_bytes(both[4 * i..][..4].try_into().unwrap()) as f64,
+                    };
+                    assert!(same(both, y), "{} {dtype} at {:e}: {both:e}, alone {y:e}", isa.name(), x[i]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 #[rustfmt::skip]
 fn special_values_of_two_arguments() {
     use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, LN_2, PI};

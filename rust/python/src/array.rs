@@ -109,6 +109,15 @@ impl Made {
         Made { node, shape: Shape::from_slice(&n.shape), dtype: n.dtype }
     }
 
+    /// The results of an operation: one, or two.
+    pub fn all(s: &mut State, nodes: &[NodeId]) -> mlgrad_core::Result<(Made, Option<Made>)> {
+        match *nodes {
+            [one] => Ok((Made::keep(s, one), None)),
+            [one, two] => Ok((Made::keep(s, one), Some(Made::keep(s, two)))),
+            _ => Err(mlgrad_core::Error::Internal(format!("an operation of {} results", nodes.len()))),
+        }
+    }
+
     pub fn into_array(self, trace: &Arc<Trace>) -> Array {
         let place = AtomicU64::new(Place { node: self.node, version: 0 }.pack());
         Array {

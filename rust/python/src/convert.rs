@@ -103,13 +103,18 @@ fn numpy_class<'py>(py: Python<'py>, name: &'static str) -> PyResult<&'py Bound<
     }
 }
 
+/// Whether this is an ndarray, and of no subclass.
+pub fn is_ndarray(object: &Bound<'_, PyAny>) -> bool {
+    numpy_class(object.py(), "ndarray").is_ok_and(|class| object.get_type_ptr() == class.as_type_ptr())
+}
+
 /// A subclass that changes what the elements mean (masked arrays, `np.matrix`) would be computed with wrongly.
 pub fn refuse_subclass(array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
     let py = array.py();
-    let class = array.get_type();
-    if class.is(numpy_class(py, "ndarray")?) {
+    if is_ndarray(array) {
         return Ok(());
     }
+    let class = array.get_type();
     if array.hasattr(intern!(py, "mask"))? || class.name()? == "matrix" {
         return Err(PyTypeError::new_err(format!(
             "a {} is not supported in traced operations; pass a plain ndarray (np.asarray(a), and np.where with the mask)",

@@ -465,7 +465,13 @@ fn recording(
     }
     session.keep();
     session.trace.seal();
-    Ok(Recording { trace: session.trace.clone(), arguments, outputs: result.nodes, returned: structure, active })
+    Ok(Recording {
+        trace: session.trace.clone(),
+        arguments,
+        outputs: result.nodes.to_vec(),
+        returned: structure,
+        active,
+    })
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

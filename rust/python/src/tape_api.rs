@@ -48,7 +48,7 @@ impl Tape {
     /// A variable with this value (float64 or float32), with respect to which backward differentiates.
     fn variable(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<Array>> {
         let session = Session::on(&self.trace);
-        let (node, weak) = session.lift_float("Tape.variable", "the value", value)?;
+        let (node, weak) = session.lift_float("Tape.variable", format_args!("the value"), value)?;
         let alias = {
             let mut state = self.trace.lock()?;
             let alias = state.tape.alias(node).or_raise(py)?;

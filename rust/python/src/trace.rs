@@ -4,17 +4,18 @@
 //! - no Python code runs, and no Python object is dropped, while the lock of a trace is held;
 //! - the traces that are open on a thread are a stack, popped on every exit.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mlgrad_core::plan::{self, Plan};
+use mlgrad_core::plan::{self, Answer, Plan, Ran, Recipe};
 use mlgrad_core::tape::DType;
 use mlgrad_core::tape::{NodeId, Shape, Tape, Value};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use crate::convert;
 use crate::debug;
@@ -47,11 +48,16 @@ pub struct State {
 
 /// A number of its own for each thread; cheaper than `std::thread::current`, which counts references.
 fn this_thread() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
+    static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local! {
-        static MINE: u64 = NEXT.fetch_add(1, Relaxed);
+        static MINE: Cell<u64> = const { Cell::new(0) };
     }
-    MINE.with(|n| *n)
+    MINE.with(|mine| {
+        if mine.get() == 0 {
+            mine.set(NEXT.fetch_add(1, Relaxed));
+        }
+        mine.get()
+    })
 }
 
 thread_local! {
@@ -169,40 +175,87 @@ impl Trace {
 
     /// Computes `nodes`, and keeps them and whatever of their ancestors is worth it.
     pub fn evaluate(&self, py: Python<'_>, nodes: &[NodeId]) -> PyResult<()> {
-        self.compute(py, nodes, false)
+        self.compute(py, nodes, false).map(drop)
     }
 
     /// Computes `nodes` as the last thing that this tape is for: nothing else is kept.
     pub fn finish(&self, py: Python<'_>, nodes: &[NodeId]) -> PyResult<()> {
-        self.compute(py, nodes, true)
+        self.compute(py, nodes, true).map(drop)
     }
 
-    fn compute(&self, py: Python<'_>, nodes: &[NodeId], exact: bool) -> PyResult<()> {
-        let (plan, params, values, outputs) = {
+    /// The values of the nodes that `derive` makes of a complete recording, as the last thing that this tape is for.
+    /// Together with the tape `question` says all that they depend on: what was done for it once is remembered.
+    pub fn solve(
+        self: &Arc<Trace>,
+        py: Python<'_>,
+        question: impl IntoIterator<Item = u64>,
+        derive: impl FnOnce(&Arc<Trace>) -> PyResult<Vec<NodeId>>,
+    ) -> PyResult<Vec<Answer>> {
+        // where each evaluation is to be looked at, nothing is taken from memory
+        let key = if self.jit || debug::is_on() { None } else { self.lock()?.tape.key(question) };
+        if let Some((recipe, plan)) = key.and_then(plan::recall)
+            && let Some(answers) = self.follow(py, &recipe, plan.as_deref())?
+        {
+            return Ok(answers);
+        }
+        let recorded = self.lock()?.tape.len();
+        let wanted = derive(self)?;
+        let ran = self.compute(py, &wanted, true)?;
+        let state = self.access();
+        if let Some(key) = key
+            && let Some(recipe) = Recipe::new(&state.tape, recorded, &wanted, ran.as_ref())
+        {
+            plan::remember(key, recipe);
+        }
+        let answer = |&n: &NodeId| {
+            let n = state.tape.node(n);
+            Ok((known(n.value.clone())?, n.shape.clone(), n.dtype))
+        };
+        wanted.iter().map(answer).collect()
+    }
+
+    /// What a recipe gives on this tape; `None` if the tape does not have what it takes.
+    fn follow(&self, py: Python<'_>, recipe: &Recipe, plan: Option<&Plan>) -> PyResult<Option<Vec<Answer>>> {
+        let results = match plan {
+            None => Vec::new(),
+            // the values are read in place, under the lock, where nothing can look for signals meanwhile
+            Some(plan) if plan.is_brief() => {
+                let state = self.access();
+                let Some(params) = recipe.params(&state.tape, plan) else { return Ok(None) };
+                let results = plan.run(&params);
+                drop(params);
+                drop(state);
+                results.or_raise(py)?
+            }
+            Some(plan) => {
+                let Some(values) = recipe.values(&self.access().tape) else { return Ok(None) };
+                run(py, plan, &values).or_raise(py)?
+            }
+        };
+        Ok(recipe.answers(&self.access().tape, results))
+    }
+
+    /// Says what ran, if anything had to.
+    fn compute(&self, py: Python<'_>, nodes: &[NodeId], exact: bool) -> PyResult<Option<Ran>> {
+        let (ran, values) = {
             let state = self.access();
             if nodes.iter().all(|&n| state.tape.node(n).value.is_some()) {
-                return Ok(());
+                return Ok(None);
             }
-            let extracted =
-                if exact { plan::extract_exact(&state.tape, nodes) } else { plan::extract(&state.tape, nodes) }
-                    .or_raise(py)?;
-            let plan = plan::plan_for(extracted.program).or_raise(py)?;
-            let values: Vec<Value> = extracted
-                .params
-                .iter()
-                .map(|&p| {
-                    state.tape.node(p).value.clone().ok_or_else(|| PyRuntimeError::new_err("a parameter without value"))
-                })
-                .collect::<PyResult<_>>()?;
-            (plan, extracted.params, values, extracted.outputs)
+            let ran = plan::plan_of(&state.tape, nodes, !exact).or_raise(py)?;
+            let mut values: SmallVec<[Value; 8]> = SmallVec::with_capacity(ran.params.len());
+            for &p in &ran.params {
+                values.push(known(state.tape.node(p).value.clone())?);
+            }
+            (ran, values)
         };
-        let result = run(py, &plan, &values);
+        let result = run(py, &ran.plan, &values);
         if let (true, Ok(results)) = (debug::is_on(), &result) {
             self.check_results(py, nodes, exact, &values, results)?;
         }
         let mut state = self.access();
         if let Some(recorder) = &mut state.recorder {
-            recorder.ran(&plan, &params, &values, &outputs, result.is_ok());
+            recorder.ran(&ran.plan, &ran.params, &values, &ran.outputs, result.is_ok());
         }
         let results = match result {
             Ok(r) => r,
@@ -211,10 +264,10 @@ impl Trace {
                 return Err(crate::error::raise(py, e));
             }
         };
-        for (&node, value) in outputs.iter().zip(results) {
-            state.tape.node_mut(node).value = Some(value);
+        for (&node, value) in ran.outputs.iter().zip(results) {
+            state.tape.set_value(node, value);
         }
-        Ok(())
+        Ok(Some(ran))
     }
 
     /// The bits of an array of one element. Under jit this is a guard: another value there means another recording.
@@ -241,6 +294,10 @@ impl Trace {
 
     /// An ndarray that the function holds. Copied, since it may change; under jit also held and read again at each replay.
     pub fn constant(&self, py: Python<'_>, array: &Bound<'_, PyUntypedArray>) -> PyResult<NodeId> {
+        if !self.jit {
+            let (value, shape, dtype) = convert::copy_in(py, array)?;
+            return self.lock()?.tape.param(value, shape, dtype).or_raise(py);
+        }
         let known = match &self.lock()?.recorder {
             Some(r) => r.held_node(array),
             None => None,
@@ -252,10 +309,10 @@ impl Trace {
         {
             return Ok(node);
         }
-        let held = self.jit.then(|| array.clone().into_any().unbind());
+        let held = array.clone().into_any().unbind();
         let mut state = self.lock()?;
         let node = state.tape.param(value, shape, dtype).or_raise(py)?;
-        if let (Some(recorder), Some(held)) = (&mut state.recorder, held) {
+        if let Some(recorder) = &mut state.recorder {
             recorder.hold(node, held);
         }
         Ok(node)

@@ -8,8 +8,11 @@ use std::sync::{PoisonError, RwLock};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyList, PyTuple, PyType};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::convert;
 
 /// Deeper nesting is taken for an object that contains itself.
 const MAX_DEPTH: usize = 500;
@@ -48,8 +51,17 @@ impl Tree {
         Tree::take(object, leaves, 0)
     }
 
+    /// Whether this is a leaf for certain: the common ones, told by their type alone.
+    pub fn is_leaf(object: &Bound<'_, PyAny>) -> bool {
+        object.is_exact_instance_of::<PyFloat>()
+            || object.is_exact_instance_of::<crate::array::Array>()
+            || convert::is_ndarray(object)
+            || object.is_exact_instance_of::<PyInt>()
+            || object.is_exact_instance_of::<PyString>()
+    }
+
     fn take<'py>(object: &Bound<'py, PyAny>, leaves: &mut Vec<Bound<'py, PyAny>>, depth: usize) -> PyResult<Tree> {
-        if object.is_exact_instance_of::<PyFloat>() || object.is_exact_instance_of::<crate::array::Array>() {
+        if Tree::is_leaf(object) {
             leaves.push(object.clone());
             return Ok(Tree::Leaf);
         }
@@ -113,10 +125,62 @@ impl Tree {
         Ok(Tree::Leaf)
     }
 
+    /// Whether [`Tree::matches`] can tell this structure: the containers of Python, and dicts by name.
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Tree::Leaf | Tree::None => true,
+            Tree::Tuple(parts) | Tree::List(parts) => parts.iter().all(Tree::is_plain),
+            Tree::Dict(keys, parts) => {
+                let named = |k: &Py<PyAny>| Python::attach(|py| k.bind(py).is_exact_instance_of::<PyString>());
+                keys.iter().all(named) && parts.iter().all(Tree::is_plain)
+            }
+            Tree::Named(..) | Tree::Dataclass(..) | Tree::Custom(..) => false,
+        }
+    }
+
+    /// Whether `object` is of this plain structure, as far as `leaf` agrees with its leaves, which come in order. Says no
+    /// where taking the object apart would be needed to know.
+    pub fn matches<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        leaf: &mut dyn FnMut(&Bound<'py, PyAny>) -> PyResult<bool>,
+    ) -> PyResult<bool> {
+        match self {
+            Tree::Leaf => Ok(Tree::is_leaf(object) && leaf(object)?),
+            Tree::None => Ok(object.is_none()),
+            Tree::Tuple(parts) => match object.cast_exact::<PyTuple>() {
+                Ok(t) if t.len() == parts.len() => all_match(parts.iter().zip(t.iter()), leaf),
+                _ => Ok(false),
+            },
+            Tree::List(parts) => match object.cast_exact::<PyList>() {
+                Ok(l) if l.len() == parts.len() => all_match(parts.iter().zip(l.iter()), leaf),
+                _ => Ok(false),
+            },
+            Tree::Dict(keys, parts) => match object.cast_exact::<PyDict>() {
+                Ok(d) if d.len() == parts.len() => {
+                    for (key, part) in keys.iter().zip(parts) {
+                        match d.get_item(key)? {
+                            Some(x) if part.matches(&x, leaf)? => {}
+                            _ => return Ok(false),
+                        }
+                    }
+                    Ok(true)
+                }
+                _ => Ok(false),
+            },
+            Tree::Named(..) | Tree::Dataclass(..) | Tree::Custom(..) => Ok(false),
+        }
+    }
+
     /// Puts a tree together from leaves, in order.
     pub fn unflatten(&self, py: Python<'_>, leaves: &mut dyn Iterator<Item = Py<PyAny>>) -> PyResult<Py<PyAny>> {
-        let mut all =
-            |parts: &[Tree]| -> PyResult<Vec<Py<PyAny>>> { parts.iter().map(|t| t.unflatten(py, leaves)).collect() };
+        let mut all = |parts: &[Tree]| -> PyResult<SmallVec<[Py<PyAny>; 8]>> {
+            let mut out = SmallVec::with_capacity(parts.len());
+            for t in parts {
+                out.push(t.unflatten(py, leaves)?);
+            }
+            Ok(out)
+        };
         Ok(match self {
             Tree::Leaf => {
                 leaves.next().ok_or_else(|| PyValueError::new_err("tree: too few leaves for this structure"))?
@@ -219,6 +283,13 @@ impl Tree {
             Tree::Named(c, p) | Tree::Dataclass(c, _, p) | Tree::Custom(c, _, p) => format!("{}({})", name(c), all(p)),
         }
     }
+}
+
+fn all_match<'a, 'py: 'a>(
+    mut pairs: impl Iterator<Item = (&'a Tree, Bound<'py, PyAny>)>,
+    leaf: &mut dyn FnMut(&Bound<'py, PyAny>) -> PyResult<bool>,
+) -> PyResult<bool> {
+    pairs.try_fold(true, |so_far, (part, x)| Ok(so_far && part.matches(&x, leaf)?))
 }
 
 fn equal(py: Python<'_>, a: &[Py<PyAny>], b: &[Py<PyAny>]) -> PyResult<bool> {

@@ -281,10 +281,10 @@ fn result_layout<'a>(shape: &[usize], inputs: impl Iterator<Item = &'a Array> + 
 }
 
 /// Applies `f`, and makes the results into arrays.
-pub fn apply(py: Python<'_>, f: Ufunc, trace: &Arc<Trace>, operands: &[Operand]) -> PyResult<SmallVec<[Made; 2]>> {
+pub fn apply(py: Python<'_>, f: Ufunc, trace: &Arc<Trace>, operands: &[Operand]) -> PyResult<(Made, Option<Made>)> {
     record(py, trace, |s| {
         let nodes = f.call(&mut s.tape, operands)?;
-        Ok(nodes.into_iter().map(|n| Made::keep(s, n)).collect())
+        Made::all(s, &nodes)
     })
 }
 
@@ -301,7 +301,7 @@ fn call(py: Python<'_>, f: Ufunc, inputs: &Bound<'_, PyTuple>, k: &Keywords<'_>)
         operands.push(convert::lift(py, &trace, &a)?);
     }
     if k.out.is_empty() && k.only.is_none() && k.dtype.is_none() {
-        let mut made = apply(py, f, &trace, &operands)?;
+        let (one, two) = apply(py, f, &trace, &operands)?;
         let finish = |m: Made| {
             let a = m.into_array(&trace);
             let arrays = inputs.iter_borrowed().filter_map(|x| x.cast_exact::<Array>().ok().map(|x| x.to_owned()));
@@ -312,13 +312,10 @@ fn call(py: Python<'_>, f: Ufunc, inputs: &Bound<'_, PyTuple>, k: &Keywords<'_>)
             let layout = result_layout(&a.shape, arrays.iter().map(|x| x.get()));
             Py::new(py, a.with_layout(layout))
         };
-        if made.len() == 1
-            && let Some(m) = made.pop()
-        {
-            return Ok(finish(m)?.into_any());
-        }
-        let all: Vec<Py<Array>> = made.into_iter().map(finish).collect::<PyResult<_>>()?;
-        return Ok(PyTuple::new(py, all)?.into_any().unbind());
+        return match two {
+            None => Ok(finish(one)?.into_any()),
+            Some(two) => Ok((finish(one)?, finish(two)?).into_pyobject(py)?.into_any().unbind()),
+        };
     }
     // the outputs are checked before anything is recorded
     let mut targets: SmallVec<[Option<Py<Array>>; 2]> = SmallVec::new();
@@ -359,7 +356,7 @@ fn call(py: Python<'_>, f: Ufunc, inputs: &Bound<'_, PyTuple>, k: &Keywords<'_>)
     }
     let made = apply(py, f, &trace, &operands)?;
     let mut results: SmallVec<[Py<PyAny>; 2]> = SmallVec::new();
-    for (i, m) in made.into_iter().enumerate() {
+    for (i, m) in std::iter::once(made.0).chain(made.1).enumerate() {
         let a = m.into_array(&trace);
         let dtype = k.dtype.filter(|_| a.dtype != DType::Bool);
         results.push(match targets.get(i).and_then(|t| t.as_ref()) {
@@ -480,13 +477,13 @@ pub fn operator(py: Python<'_>, name: &str, me: &Array, other: &Any<'_>, reflect
         me.node_in(&mut s).and_then(|id| {
             let x = Operand::Node { id, weak: me.weak() };
             let nodes = if reflected { f.call(&mut s.tape, &[y, x]) } else { f.call(&mut s.tape, &[x, y]) }?;
-            Ok(nodes.into_iter().map(|n| Made::keep(&mut s, n)).collect::<SmallVec<[Made; 2]>>())
+            Made::all(&mut s, &nodes)
         })
     };
     if trace.keeps_lines {
         trace.note_line(py)?;
     }
-    let mut made = result.or_raise(py)?;
+    let (one, two) = result.or_raise(py)?;
     let finish = |m: Made| {
         let a = m.into_array(trace);
         if weak {
@@ -498,21 +495,17 @@ pub fn operator(py: Python<'_>, name: &str, me: &Array, other: &Any<'_>, reflect
         let layout = result_layout(&a.shape, std::iter::once(me).chain(theirs));
         Py::new(py, a.with_layout(layout))
     };
-    if made.len() == 1
-        && let Some(m) = made.pop()
-    {
-        return Ok(finish(m)?.into_any());
+    match two {
+        None => Ok(finish(one)?.into_any()),
+        Some(two) => Ok((finish(one)?, finish(two)?).into_pyobject(py)?.into_any().unbind()),
     }
-    let all: Vec<Py<Array>> = made.into_iter().map(finish).collect::<PyResult<_>>()?;
-    Ok(PyTuple::new(py, all)?.into_any().unbind())
 }
 
 /// An operator of one operand.
 pub fn unary(py: Python<'_>, name: &str, me: &Array) -> PyResult<Array> {
     let x = me.operand(py)?;
-    let mut made = apply(py, named(py, name)?, me.trace(), &[x])?;
-    let m = made.pop().ok_or_else(|| raise(py, mlgrad_core::Error::Internal(format!("{name} without result"))))?;
-    let a = m.into_array(me.trace());
+    let (made, _) = apply(py, named(py, name)?, me.trace(), &[x])?;
+    let a = made.into_array(me.trace());
     if me.weak() {
         return Ok(a.with_kind(crate::array::Kind::Weak));
     }

@@ -161,6 +161,8 @@ impl Drop for Runner {
 
 /// Interruption is looked for after so many steps of straight code.
 const STRETCH: usize = 4096;
+/// Up to so many nanoseconds a run is brief.
+const BRIEF: usize = 20_000;
 /// Larger arenas go back to the pool of buffers after each run, so that idle plans do not hold on to them.
 const KEPT: usize = 32 << 20;
 /// Frames beyond this many are not kept.
@@ -174,6 +176,11 @@ impl Runner {
     /// Bytes that stay with the plan between runs.
     pub fn kept_bytes(&self) -> usize {
         if self.code.arena > KEPT { 0 } else { self.code.arena }
+    }
+
+    /// Whether a run never looks for interruption, and calls nothing but kernels.
+    pub fn is_brief(&self) -> bool {
+        self.code.nanoseconds <= BRIEF && self.code.steps.len() <= STRETCH
     }
 
     /// Memory for a run, to be given back.

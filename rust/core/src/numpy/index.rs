@@ -54,7 +54,7 @@ pub fn basic_view(x: &[usize], index: &[Index]) -> Result<Vec<ViewStep>> {
     let p = Parsed::new(x, index, |_| Shape::new())?;
     let mut steps = Vec::new();
     if p.cuts(x) {
-        steps.push(ViewStep::Slice(p.window.clone(), p.piece.clone()));
+        steps.push(ViewStep::Slice(p.window.clone(), Shape::from_slice(&p.piece)));
     }
     let to = p.kept();
     if to != p.piece {

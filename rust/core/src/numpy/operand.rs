@@ -31,7 +31,7 @@ impl Operand {
     /// The shape, which is () for a number.
     pub fn shape(&self, t: &Tape) -> Shape {
         match self {
-            Operand::Node { id, .. } => t.shape(*id).clone(),
+            Operand::Node { id, .. } => t.shape_of(*id),
             _ => Shape::new(),
         }
     }
@@ -77,6 +77,9 @@ impl Operand {
 
     /// A node of the operand's own shape and dtype.
     pub fn to_node(&self, t: &mut Tape) -> Result<NodeId> {
+        if let Operand::Node { id, .. } = *self {
+            return Ok(id);
+        }
         let (dtype, shape) = (self.dtype(t), self.shape(t));
         materialise(t, *self, dtype, &shape)
     }

@@ -190,6 +190,9 @@ impl Ufunc {
         if let Own(_, f) = make {
             return Ok(smallvec![f(t, args)?]);
         }
+        if let Some(result) = self.plain(t, args)? {
+            return Ok(smallvec![result]);
+        }
         let dtype = resolve(t, name, *rule, args)?;
         let shape = broadcast_shape(t, name, args)?;
         let operand = |t: &mut Tape, a: Operand| -> Result<NodeId> {
@@ -214,6 +217,41 @@ impl Ufunc {
             From1(f) => smallvec![f(t, x)?],
             Pair1(f) => SmallVec::from_buf(f(t, x)?),
             _ => return Err(Error::Internal(format!("{name} called with one operand"))),
+        })
+    }
+
+    /// The common case, where there is nothing to promote or broadcast: floating-point nodes of one dtype and shape, and
+    /// Python floats beside them.
+    fn plain(self, t: &mut Tape, args: &[Operand]) -> Result<Option<NodeId>> {
+        let keeps_floats = match self.0.rule {
+            Rule::Any
+            | Rule::NoBool(_)
+            | Rule::Int8ForBool
+            | Rule::Float
+            | Rule::Widen
+            | Rule::Narrow
+            | Rule::Compare => true,
+            Rule::Bits | Rule::Shift | Rule::Integers | Rule::Double | Rule::Truth => false,
+        };
+        let float = |t: &Tape, id: NodeId| keeps_floats && t.dtype(id).is_float();
+        Ok(match (self.0.make, args) {
+            (One(op), &[Operand::Node { id, .. }]) if float(t, id) => Some(t.unary(op, id)?),
+            (Two(op), &[Operand::Node { id: a, .. }, Operand::Node { id: b, .. }])
+                if float(t, a) && t.dtype(a) == t.dtype(b) && t.shape(a) == t.shape(b) =>
+            {
+                Some(t.binary(op, a, b)?)
+            }
+            (Two(op), &[Operand::Node { id, .. }, number @ Operand::Float(_)]) if float(t, id) => {
+                let (dtype, shape) = (t.dtype(id), t.shape_of(id));
+                let y = materialise(t, number, dtype, &shape)?;
+                Some(t.binary(op, id, y)?)
+            }
+            (Two(op), &[number @ Operand::Float(_), Operand::Node { id, .. }]) if float(t, id) => {
+                let (dtype, shape) = (t.dtype(id), t.shape_of(id));
+                let x = materialise(t, number, dtype, &shape)?;
+                Some(t.binary(op, x, id)?)
+            }
+            _ => None,
         })
     }
 
@@ -565,6 +603,13 @@ fn polygamma(t: &mut Tape, args: &[Operand]) -> Result<NodeId> {
 }
 
 fn power(t: &mut Tape, args: &[Operand]) -> Result<NodeId> {
+    // the common case: an array of floats to a number
+    if let (Operand::Node { id, .. }, Some(n)) = (args[0], args[1].number())
+        && t.dtype(id).is_float()
+        && is_special_exponent(n)
+    {
+        return special_power(t, id, n);
+    }
     let dtype = resolve(t, "power", Rule::Int8ForBool, args)?;
     power_in(t, args[0], args[1], dtype)
 }
@@ -588,16 +633,20 @@ fn power_in(t: &mut Tape, base: Operand, exponent: Operand, dtype: DType) -> Res
     }
     let x = materialise(t, base, dtype, &shape)?;
     match exponent.number() {
-        Some(0.5) if dtype.is_float() => t.unary(Unary::Sqrt, x),
-        Some(n) if is_special_exponent(n) => {
-            let n = t.lit_like(n, x)?;
-            t.binary(Binary::Pow, x, n)
-        }
+        Some(n) if is_special_exponent(n) => special_power(t, x, n),
         _ => {
             let n = materialise(t, exponent, dtype, &shape)?;
             t.binary(Binary::Pow, x, n)
         }
     }
+}
+
+fn special_power(t: &mut Tape, x: NodeId, n: f64) -> Result<NodeId> {
+    if n == 0.5 && t.dtype(x).is_float() {
+        return t.unary(Unary::Sqrt, x);
+    }
+    let n = t.lit_like(n, x)?;
+    t.binary(Binary::Pow, x, n)
 }
 
 /// Whether integer exponents, as far as they are known, have a negative one among them.

@@ -234,8 +234,7 @@ impl Tape {
             return Ok(known);
         }
         let dtype = if op.is_predicate() { DType::Bool } else { self.dtype(a) };
-        let shape = self.shape(a).clone();
-        self.push(op.into(), &[a, b], shape, dtype)
+        self.push_like(op.into(), &[a, b], dtype)
     }
 
     /// What the operation comes to without a node of its own; never changes a bit of the result (nan payloads apart).

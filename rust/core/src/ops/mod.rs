@@ -209,6 +209,32 @@ impl Op {
     }
 }
 
+impl Op {
+    /// Whether its derivatives, and what a plan makes of it, follow from its attributes alone.
+    pub fn is_structural(&self) -> bool {
+        match self {
+            Op::Leaf(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Select(_)
+            | Op::Cast(_)
+            | Op::Movement(_)
+            | Op::Windowed(_)
+            | Op::Reduce(_)
+            | Op::ArgReduce(_)
+            | Op::MatMul(_)
+            | Op::Gather(_)
+            | Op::Scan(_)
+            | Op::Sort(_)
+            | Op::Linalg(_)
+            | Op::Project(_)
+            | Op::Factor(_) => true,
+            // its rules are Python's; and how long a loop runs, and what its body calls, is not seen from outside
+            Op::Custom(_) | Op::Control(_) | Op::Host(_) => false,
+        }
+    }
+}
+
 impl Primitive for Op {
     fn name(&self) -> &'static str {
         match self.rules() {

@@ -218,8 +218,7 @@ impl Tape {
             }
         }
         let dtype = if op.is_predicate() { DType::Bool } else { self.dtype(x) };
-        let shape = self.shape(x).clone();
-        self.push(op.into(), &[x], shape, dtype)
+        self.push_like(op.into(), &[x], dtype)
     }
 
     pub fn neg(&mut self, x: NodeId) -> Result<NodeId> {

@@ -7,10 +7,17 @@ use crate::tape::{NodeId, Shape, Tape, shape};
 use crate::{Error, Result};
 
 /// Element i of the window along an axis is element `start + i·step` of the array. Its lengths are those of the piece.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Window {
     pub start: SmallVec<[i64; 4]>,
     pub step: SmallVec<[i64; 4]>,
+}
+
+impl Clone for Window {
+    fn clone(&self) -> Window {
+        // as a whole: the clone of a SmallVec goes element by element
+        Window { start: SmallVec::from_slice(&self.start), step: SmallVec::from_slice(&self.step) }
+    }
 }
 
 impl Window {

@@ -14,7 +14,7 @@ use super::program::Program;
 use super::shift::Shifts;
 use super::view::View;
 use crate::math::{self, Kernel};
-use crate::ops::{Binary, Cast, Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Windowed};
+use crate::ops::{Binary, Cast, Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Unary, Windowed};
 use crate::tape::{Axes, DType, Shape, shape};
 use crate::{Error, Result};
 
@@ -87,6 +87,8 @@ pub struct Node {
     pub dtype: DType,
     /// Tenths of a nanosecond an element.
     pub cost: u32,
+    /// The arithmetic that this is, of floating-point numbers: with one input, of that and itself.
+    pub arithmetic: Option<Binary>,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +98,16 @@ pub struct Ir {
     /// The node of each output: computed, and no two the same.
     pub outputs: Vec<u32>,
     pub params: Vec<u32>,
+    /// Where both the sine and the cosine of something are wanted: what becomes of either.
+    pub twins: FxHashMap<u32, Twin>,
+}
+
+/// One of two nodes that one kernel can compute together: the first result is the sine's.
+#[derive(Clone, Copy, Debug)]
+pub struct Twin {
+    pub other: u32,
+    pub is_sine: bool,
+    pub kernel: Kernel,
 }
 
 /// What a node of the program has become.
@@ -112,6 +124,8 @@ pub(super) struct Builder<'a> {
     pub(super) values: Vec<Value>,
     consts: FxHashMap<(u64, DType), u32>,
     iotas: FxHashMap<usize, u32>,
+    /// Sines and cosines, by what they are of.
+    angles: FxHashMap<(Ref, bool), u32>,
     absorption: Absorption,
     pub(super) shifts: Shifts,
     pub(super) wants: Vec<Want>,
@@ -125,6 +139,7 @@ pub fn build(p: &Program, over: usize) -> Result<Ir> {
         values: Vec::with_capacity(p.nodes.len()),
         consts: FxHashMap::default(),
         iotas: FxHashMap::default(),
+        angles: FxHashMap::default(),
         absorption: absorb::absorption(p),
         shifts: Shifts::new(p, over),
         wants: layout::wants(p),
@@ -148,7 +163,7 @@ pub fn build(p: &Program, over: usize) -> Result<Ir> {
 
 impl Builder<'_> {
     pub(super) fn push(&mut self, kind: Kind, inputs: SmallVec<[Ref; 3]>, n: usize, dtype: DType, cost: u32) -> u32 {
-        self.ir.nodes.push(Node { kind, inputs, n, dtype, cost });
+        self.ir.nodes.push(Node { kind, inputs, n, dtype, cost, arithmetic: None });
         (self.ir.nodes.len() - 1) as u32
     }
 
@@ -199,6 +214,10 @@ impl Builder<'_> {
                     None => (n.inputs.iter().map(|&x| self.reference(x)).collect(), None),
                 };
                 let node = self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op));
+                match n.op {
+                    Op::Unary(u @ (Unary::Sin | Unary::Cos)) => self.angle(node, u == Unary::Sin),
+                    _ => self.ir.nodes[node as usize].arithmetic = kernel::arithmetic(&n.op, dtype),
+                }
                 let view = view.map_or(DIRECT, |v| self.view(node, v));
                 Value { node, view }
             }
@@ -264,6 +283,19 @@ impl Builder<'_> {
                 whole(at)
             }
         })
+    }
+
+    /// Remembers a sine or cosine, and its twin if that is there.
+    fn angle(&mut self, at: u32, is_sine: bool) {
+        let (of, dtype) = (self.ir.nodes[at as usize].inputs[0], self.ir.nodes[at as usize].dtype);
+        self.angles.insert((of, is_sine), at);
+        if let Some(&other) = self.angles.get(&(of, !is_sine))
+            && let Some(kernel) = math::sin_and_cos(math::isa(), dtype)
+            && self.ir.nodes[other as usize].n == self.ir.nodes[at as usize].n
+        {
+            self.ir.twins.insert(at, Twin { other, is_sine, kernel });
+            self.ir.twins.insert(other, Twin { other: at, is_sine: !is_sine, kernel });
+        }
     }
 
     /// A call of the operation of node i, on these nodes.

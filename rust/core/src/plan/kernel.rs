@@ -38,6 +38,16 @@ pub fn elementwise(op: &Op, from: DType, to: DType) -> Result<Kernel> {
     })
 }
 
+/// The arithmetic that an operation is, of floating-point numbers; the square of x is the product of x and x.
+pub fn arithmetic(op: &Op, dtype: DType) -> Option<Binary> {
+    let found = match op {
+        Op::Binary(b @ (Binary::Add | Binary::Sub | Binary::Mul | Binary::Div)) => *b,
+        Op::Unary(Unary::Square) => Binary::Mul,
+        _ => return None,
+    };
+    matches!(dtype, DType::F32 | DType::F64).then_some(found)
+}
+
 /// Applies a kernel to single numbers.
 pub fn on_numbers(kernel: Kernel, bits: &[u64], to: DType) -> u64 {
     #[repr(align(64))]

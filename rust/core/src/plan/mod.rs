@@ -1,6 +1,6 @@
 //! From the pending part of a tape to code that runs again and again.
 //!
-//! [`extract`] cuts a [`Program`] out of a tape; [`plan_for`] looks it up by its structure, or plans it: identities and
+//! [`plan_of`] cuts a [`Program`] out of a tape and looks its plan up by its structure, or plans it: identities and
 //! repetitions go (`simplify`), movement becomes views (`ir`), nodes become regions (`region`), and values get places
 //! (`lower`).
 
@@ -14,6 +14,7 @@ mod layout;
 mod lower;
 mod memory;
 mod program;
+mod recipe;
 mod region;
 pub mod rows;
 mod shift;
@@ -23,8 +24,9 @@ pub mod view;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-pub use cache::{Stats, clear, plan_for, plan_for_body, set_limits, stats};
-pub use program::{Extracted, Node, Program, extract, extract_exact, extract_listed};
+pub use cache::{Stats, clear, plan_for, plan_for_body, recall, remember, set_limits, stats};
+pub use program::{Extracted, Node, Program, extract, extract_exact, extract_listed, plan_of};
+pub use recipe::{Answer, Ran, Recipe};
 pub use rows::LONGEST as LONGEST_ROW;
 
 pub use crate::exec::run::Param;
@@ -70,6 +72,8 @@ pub struct Plan {
     runner: Runner,
     nodes: usize,
     bytes: usize,
+    /// The time of last use, for the cache.
+    used: AtomicU64,
 }
 
 impl Plan {
@@ -86,12 +90,12 @@ impl Plan {
         let small = options.small.min(1024);
         let ir = ir::build(&program, if options.fuse { small } else { usize::MAX })?;
         let schedule = region::partition(&ir, small, options.fuse);
-        let mut code = lower::lower(&ir, &schedule, small, options.body)?;
+        let mut code = lower::lower(&ir, &schedule, options)?;
         for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {
             slot.scalar = scalar;
         }
         let bytes = size_of::<Plan>() + code.bytes();
-        Ok(Plan { runner: Runner::new(code), nodes, bytes })
+        Ok(Plan { runner: Runner::new(code), nodes, bytes, used: AtomicU64::new(0) })
     }
 
     /// The outputs of the program, in its order, as fresh values (scalars for shape ()).
@@ -112,6 +116,11 @@ impl Plan {
     /// Whether a run is long enough for the interpreter to be let go.
     pub fn is_long(&self) -> bool {
         self.runner.code.nanoseconds > 20_000
+    }
+
+    /// Whether a run is so short that it does not look for signals.
+    pub fn is_brief(&self) -> bool {
+        self.runner.is_brief()
     }
 
     /// Estimated time of a run.

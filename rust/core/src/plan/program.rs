@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 
 use smallvec::SmallVec;
 
+use super::cache;
+use super::recipe::Ran;
 use crate::ops::control::Control;
-use crate::ops::{Leaf, Op, Primitive};
-use crate::tape::{DType, NodeId, Shape, Tape, shape, value};
+use crate::ops::{Leaf, Op, Primitive, Project};
+use crate::tape::{DType, NodeId, Shape, Streams, Tape, shape, value};
 use crate::{Error, Result};
 
 /// One operation; inputs are places in the program, all before this one.
@@ -41,18 +43,42 @@ pub struct Extracted {
 /// What has to run to know the targets, with everything worth keeping as outputs: the targets that are not known yet, the
 /// ancestors that a handle looks at, and the results of dear operations.
 pub fn extract(t: &Tape, targets: &[NodeId]) -> Result<Extracted> {
-    collect(t, targets, true)
+    whole(t, targets, true)
 }
 
 /// What has to run to know the targets, which alone are the outputs.
 pub fn extract_exact(t: &Tape, targets: &[NodeId]) -> Result<Extracted> {
-    collect(t, targets, false)
+    whole(t, targets, false)
+}
+
+fn whole(t: &Tape, targets: &[NodeId], keep: bool) -> Result<Extracted> {
+    with_scratch(|scratch| {
+        let (params, outputs) = scratch.collect(t, targets, keep)?;
+        Ok(Extracted { program: scratch.program(t, &outputs), params, outputs })
+    })
+}
+
+/// The plan of what [`extract`] gives (with `keep`) or [`extract_exact`]. The program itself is only made where there is no
+/// plan for it yet.
+pub fn plan_of(t: &Tape, targets: &[NodeId], keep: bool) -> Result<Ran> {
+    let (params, outputs, found) = with_scratch(|scratch| {
+        let (params, outputs) = scratch.collect(t, targets, keep)?;
+        let key = scratch.key(t, &params, &outputs);
+        let found = cache::find(key).ok_or_else(|| (key, scratch.program(t, &outputs)));
+        Ok::<_, Error>((params, outputs, found))
+    })?;
+    let plan = match found {
+        Ok(plan) => plan,
+        Err((key, program)) => cache::make_for(key, program)?,
+    };
+    Ok(Ran { plan, params, outputs })
 }
 
 /// The same as one of these two, with the node of the tape behind each node of the program.
 pub fn extract_listed(t: &Tape, targets: &[NodeId], keep: bool) -> Result<(Extracted, Vec<NodeId>)> {
     let mut scratch = Scratch::default();
-    let extracted = scratch.collect(t, targets, keep)?;
+    let (params, outputs) = scratch.collect(t, targets, keep)?;
+    let extracted = Extracted { program: scratch.program(t, &outputs), params, outputs };
     Ok((extracted, scratch.list.into_iter().map(NodeId).collect()))
 }
 
@@ -70,15 +96,17 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-fn collect(t: &Tape, targets: &[NodeId], keep: bool) -> Result<Extracted> {
+fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with(|cell| match cell.try_borrow_mut() {
-        Ok(mut scratch) => scratch.collect(t, targets, keep),
-        Err(_) => Scratch::default().collect(t, targets, keep),
+        Ok(mut scratch) => f(&mut scratch),
+        Err(_) => f(&mut Scratch::default()),
     })
 }
 
 impl Scratch {
-    fn collect(&mut self, t: &Tape, targets: &[NodeId], keep: bool) -> Result<Extracted> {
+    /// Leaves the nodes of the program in the list, in the order of the tape, and beside each mark its place there; gives the
+    /// parameters and the outputs.
+    fn collect(&mut self, t: &Tape, targets: &[NodeId], keep: bool) -> Result<(Vec<NodeId>, Vec<NodeId>)> {
         if self.seen.len() < t.len() {
             self.seen.resize(t.len(), (0, 0));
         }
@@ -97,6 +125,7 @@ impl Scratch {
             }
         }
         let mut outputs: Vec<NodeId> = self.stack.clone();
+        let mut loops = false;
         while let Some(id) = self.stack.pop() {
             self.list.push(id.0);
             let n = t.node(id);
@@ -115,6 +144,7 @@ impl Scratch {
                 }
             }
             if keep && n.op.tuple().is_some() {
+                loops |= matches!(n.op, Op::Control(Control::For(_)));
                 // what is still looked at comes out too: it would have to run again for it
                 for p in t.results(id) {
                     let (n, mark) = (t.node(p), &mut self.seen[p.index()]);
@@ -125,43 +155,78 @@ impl Scratch {
                 }
             }
         }
-        if keep {
+        if loops {
             self.histories(t);
         }
         // the order of the tape; what is popped comes in runs, so this is close to linear
         self.list.sort_unstable();
-        let mut program = Program::default();
-        program.nodes.reserve_exact(self.list.len());
         let mut params = Vec::new();
         for (local, &i) in self.list.iter().enumerate() {
             let n = t.node(NodeId(i));
             let target = self.seen[i as usize].1 == 0;
             self.seen[i as usize].1 = local as u32;
-            let known = n.value.is_some();
-            let (op, inputs) = if known {
-                program.params.push(local as u32);
+            if n.value.is_some() {
                 params.push(NodeId(i));
-                (Op::Leaf(Leaf::Param), SmallVec::new())
-            } else {
-                match t.custom_result(NodeId(i)) {
-                    // by value it is what was computed
-                    Some(x) => (Op::Leaf(Leaf::Alias), [self.seen[x.index()].1].into_iter().collect()),
-                    None => (n.op.clone(), n.inputs.iter().map(|x| self.seen[x.index()].1).collect()),
-                }
-            };
-            if keep
-                && !known
+            } else if keep
                 && !target
-                && (n.handles > 0 || dear(&op))
+                && (n.handles > 0 || dear(taken(t, NodeId(i)).0))
                 && !matches!(n.op, Op::Leaf(_))
                 && n.op.tuple().is_none()
             {
                 outputs.push(NodeId(i));
             }
-            program.nodes.push(Node { op, inputs, shape: n.shape.clone(), dtype: n.dtype });
         }
-        program.outputs = outputs.iter().map(|o| self.seen[o.index()].1).collect();
-        Ok(Extracted { program, params, outputs })
+        Ok((params, outputs))
+    }
+
+    /// The place in the program.
+    fn local(&self, id: NodeId) -> u32 {
+        self.seen[id.index()].1
+    }
+
+    /// [`Program::key`] of the program, without making it.
+    fn key(&self, t: &Tape, params: &[NodeId], outputs: &[NodeId]) -> u128 {
+        let mut h = Streams::default();
+        for &i in &self.list {
+            let (n, (op, inputs)) = (t.node(NodeId(i)), taken(t, NodeId(i)));
+            h.node(op, inputs.iter().map(|&x| self.local(x)), &n.shape, n.dtype);
+        }
+        let locals = |ids: &[NodeId]| ids.iter().map(|&x| self.local(x)).collect::<SmallVec<[u32; 16]>>();
+        finish(h, self.list.len(), &locals(outputs), &locals(params))
+    }
+
+    fn program(&self, t: &Tape, outputs: &[NodeId]) -> Program {
+        let mut program = Program::default();
+        program.nodes.reserve_exact(self.list.len());
+        for (local, &i) in self.list.iter().enumerate() {
+            let (n, (op, inputs)) = (t.node(NodeId(i)), taken(t, NodeId(i)));
+            if n.value.is_some() {
+                program.params.push(local as u32);
+            }
+            program.nodes.push(Node {
+                op: op.clone(),
+                inputs: inputs.iter().map(|&x| self.local(x)).collect(),
+                shape: Shape::from_slice(&n.shape),
+                dtype: n.dtype,
+            });
+        }
+        program.outputs = outputs.iter().map(|&o| self.local(o)).collect();
+        program
+    }
+}
+
+/// What a node is in a program: a parameter where its value is known.
+fn taken(t: &Tape, id: NodeId) -> (&Op, &[NodeId]) {
+    static PARAM: Op = Op::Leaf(Leaf::Param);
+    static ALIAS: Op = Op::Leaf(Leaf::Alias);
+    let n = t.node(id);
+    match n.op {
+        _ if n.value.is_some() => (&PARAM, &[]),
+        // by value the result of a custom operation is what was computed
+        Op::Project(Project(k)) if t.custom_result(id).is_some() => {
+            (&ALIAS, &t.node(n.inputs[0]).inputs[k as usize..][..1])
+        }
+        _ => (&n.op, &n.inputs),
     }
 }
 
@@ -226,83 +291,26 @@ fn unknown(scope: u32) -> Error {
     )
 }
 
-/// Two independent 64-bit streams over the same words.
-#[derive(Clone, Copy)]
-struct Streams(u64, u64);
-
-impl Streams {
-    fn word(&mut self, x: u64) {
-        self.0 = (self.0.rotate_left(5) ^ x).wrapping_mul(0x517c_c1b7_2722_0a95);
-        self.1 = (self.1 ^ x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.1 ^= self.1 >> 29;
+/// The key, once the nodes have been taken in.
+fn finish(mut h: Streams, nodes: usize, outputs: &[u32], params: &[u32]) -> u128 {
+    h.word(nodes as u64);
+    for &o in outputs {
+        h.word(u64::from(o));
     }
-}
-
-impl Hasher for Streams {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.word(u64::from_le_bytes(word));
-        }
+    for &p in params {
+        h.word(u64::from(p) | 1 << 40);
     }
-
-    fn write_u8(&mut self, x: u8) {
-        self.word(u64::from(x));
-    }
-
-    fn write_u32(&mut self, x: u32) {
-        self.word(u64::from(x));
-    }
-
-    fn write_u64(&mut self, x: u64) {
-        self.word(x);
-    }
-
-    fn write_usize(&mut self, x: usize) {
-        self.word(x as u64);
-    }
-
-    fn write_isize(&mut self, x: isize) {
-        self.word(x as u64);
-    }
-
-    fn write_i64(&mut self, x: i64) {
-        self.word(x as u64);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
+    h.finish128()
 }
 
 impl Program {
     /// 128 bits over the structure: operations, attributes, inputs, shapes and dtypes.
     pub fn key(&self) -> u128 {
-        let mut h = Streams(0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344);
+        let mut h = Streams::default();
         for n in &self.nodes {
-            n.op.hash(&mut h);
-            for &x in &n.inputs {
-                h.word(u64::from(x));
-            }
-            // lengths in front, so that neighbours cannot trade places
-            h.word(((n.inputs.len() as u64) << 32) | ((n.shape.len() as u64) << 8) | n.dtype as u64);
-            for &d in &n.shape {
-                h.word(d as u64);
-            }
+            h.node(&n.op, n.inputs.iter().copied(), &n.shape, n.dtype);
         }
-        h.word(self.nodes.len() as u64);
-        for &o in &self.outputs {
-            h.word(u64::from(o));
-        }
-        for &p in &self.params {
-            h.word(u64::from(p) | 1 << 40);
-        }
-        let mix = |x: u64| {
-            let x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-            x ^ (x >> 32)
-        };
-        u128::from(mix(h.0)) << 64 | u128::from(mix(h.1))
+        finish(h, self.nodes.len(), &self.outputs, &self.params)
     }
 
     /// A rough size, to bound caches.

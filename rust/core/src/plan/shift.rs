@@ -193,8 +193,9 @@ impl Builder<'_> {
         let inputs: Inputs = self.ir.nodes[x].inputs.clone();
         let inputs = inputs.into_iter().map(|r| self.shifted(r, t, above, seen)).collect();
         let node = &self.ir.nodes[x];
-        let (cost, dtype) = (node.cost, node.dtype);
+        let (cost, dtype, arithmetic) = (node.cost, node.dtype, node.arithmetic);
         let done = Ref::direct(self.map(f, cost, inputs, shape::size(t.whole), dtype));
+        self.ir.nodes[done.node as usize].arithmetic = arithmetic;
         seen.insert(r.node, done);
         done
     }

@@ -5,19 +5,23 @@
 //! - the inputs of an elementwise node have exactly its shape: broadcasts and casts are nodes of their own;
 //! - an `Alias` is never merged, folded or looked through while its transform is open.
 
+mod history;
 mod print;
 pub mod shape;
 mod transplant;
 pub mod value;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
+pub(crate) use history::Streams;
 pub use mlgrad_math::DType;
 use rustc_hash::FxHashMap;
 pub use shape::{Axes, Shape};
 use smallvec::SmallVec;
 pub use value::Value;
 
+use self::history::{Event, History};
 use crate::ops::{Leaf, Op, Primitive};
 use crate::walk::rules::{Rules, Template};
 use crate::{Error, Result};
@@ -54,6 +58,7 @@ pub struct Tape {
     nodes: Vec<Node>,
     /// Whether each abstract scope is still open; scope k is at k - 1.
     scopes: Vec<bool>,
+    history: History,
     /// The bodies that are being recorded and may never run: all that is recorded now belongs to them.
     floors: Vec<u32>,
     /// How many custom operations there are.
@@ -66,9 +71,30 @@ pub struct Tape {
     rules: FxHashMap<NodeId, Rules>,
 }
 
+/// Longer lists of nodes are not kept for the next tape.
+const KEPT: usize = 1 << 15;
+
+thread_local! {
+    /// The memory of the last tape of this thread.
+    static NODES: Cell<Vec<Node>> = const { Cell::new(Vec::new()) };
+}
+
+impl Drop for Tape {
+    fn drop(&mut self) {
+        let mut nodes = std::mem::take(&mut self.nodes);
+        if (1..=KEPT).contains(&nodes.capacity()) {
+            nodes.clear();
+            // while a thread ends there is nothing left to keep it in
+            let _ = NODES.try_with(|kept| kept.set(nodes));
+        }
+    }
+}
+
 impl Tape {
     pub fn new() -> Tape {
-        Tape::default()
+        let mut tape = Tape::default();
+        tape.nodes = NODES.try_with(Cell::take).unwrap_or_default();
+        tape
     }
 
     pub fn len(&self) -> usize {
@@ -93,6 +119,11 @@ impl Tape {
 
     pub fn shape(&self, id: NodeId) -> &Shape {
         &self.nodes[id.index()].shape
+    }
+
+    /// A copy of the shape, which is made faster so than by `clone`, element by element.
+    pub fn shape_of(&self, id: NodeId) -> Shape {
+        Shape::from_slice(self.shape(id))
     }
 
     pub fn rank(&self, id: NodeId) -> usize {
@@ -120,7 +151,24 @@ impl Tape {
                 shape::show(&shape)
             )));
         }
-        let mut scope = self.floors.last().copied().unwrap_or(0);
+        let scope = self.scope_of(&op, inputs)?;
+        self.append(op, inputs, shape, dtype, scope)
+    }
+
+    /// `push` with the shape of the first input.
+    pub(crate) fn push_like(&mut self, op: Op, inputs: &[NodeId], dtype: DType) -> Result<NodeId> {
+        let scope = self.scope_of(&op, inputs)?;
+        self.append(op, inputs, self.shape_of(inputs[0]), dtype, scope)
+    }
+
+    /// The scope that whatever is recorded now belongs to.
+    fn floor(&self) -> u32 {
+        self.floors.last().copied().unwrap_or(0)
+    }
+
+    /// The scope that a node of these inputs belongs to, if all of them are still open.
+    fn scope_of(&self, op: &Op, inputs: &[NodeId]) -> Result<u32> {
+        let mut scope = self.floor();
         for &i in inputs {
             let s = self.nodes[i.index()].scope;
             if s != 0 {
@@ -135,32 +183,55 @@ impl Tape {
                 scope = scope.max(s);
             }
         }
+        Ok(scope)
+    }
+
+    fn append(&mut self, op: Op, inputs: &[NodeId], shape: Shape, dtype: DType, scope: u32) -> Result<NodeId> {
         let id = u32::try_from(self.nodes.len()).map_err(|_| {
             Error::Memory(
                 "the tape is full: it holds 2^32 nodes; split the computation with jit or a loop primitive".into(),
             )
         })?;
+        self.history.push(&op, inputs, &shape, dtype);
+        if scope != 0 {
+            self.history.event(Event::Abstract, scope);
+        }
         self.customs += usize::from(matches!(op, Op::Custom(_)));
         if matches!(op, Op::Host(_)) {
             self.hosts.push(NodeId(id));
         }
-        self.nodes.push(Node { op, inputs: inputs.into(), shape, dtype, value: None, handles: 0, scope });
+        self.nodes.push(Node { op, inputs: Inputs::from_slice(inputs), shape, dtype, value: None, handles: 0, scope });
         Ok(NodeId(id))
     }
 
     /// A value from outside: never part of a plan's key.
     pub fn param(&mut self, value: Value, shape: Shape, dtype: DType) -> Result<NodeId> {
         let id = self.push(Op::Leaf(Leaf::Param), &[], shape, dtype)?;
-        let n = &mut self.nodes[id.index()];
-        n.value = Some(value);
         // a value is known whatever is being recorded
-        n.scope = 0;
+        self.nodes[id.index()].scope = 0;
+        self.set_value(id, value);
         Ok(id)
+    }
+
+    /// The node has been computed.
+    pub fn set_value(&mut self, id: NodeId, value: Value) {
+        self.history.event(Event::Known, id.0);
+        self.nodes[id.index()].value = Some(value);
+    }
+
+    /// A key of everything that has been recorded, but for the values of parameters: what was recorded on another tape of
+    /// this key, and what follows from it, is the same node by node. `more` is what is asked of the tape.
+    pub fn key(&self, more: impl IntoIterator<Item = u64>) -> Option<u128> {
+        let mut streams = self.history.streams()?;
+        streams.word(self.nodes.len() as u64);
+        more.into_iter().for_each(|word| streams.word(word));
+        Some(streams.finish128())
     }
 
     /// A value that will be known only when the plan runs, such as the argument of a vmapped function.
     pub fn abstract_param(&mut self, scope: u32, shape: Shape, dtype: DType) -> Result<NodeId> {
         let id = self.push(Op::Leaf(Leaf::Param), &[], shape, dtype)?;
+        self.history.event(Event::Abstract, scope);
         self.nodes[id.index()].scope = scope;
         Ok(id)
     }
@@ -193,8 +264,8 @@ impl Tape {
 
     /// The literal `v` in the shape and dtype of `x`.
     pub fn lit_like(&mut self, v: f64, x: NodeId) -> Result<NodeId> {
-        let (shape, dtype) = (self.shape(x).clone(), self.dtype(x));
-        self.push(Op::Leaf(Leaf::Literal(value::bits_of(v, dtype))), &[], shape, dtype)
+        let (shape, dtype) = (self.shape_of(x), self.dtype(x));
+        self.append(Op::Leaf(Leaf::Literal(value::bits_of(v, dtype))), &[], shape, dtype, self.floor())
     }
 
     /// The number that `x` is known to be everywhere.
@@ -207,14 +278,12 @@ impl Tape {
 
     /// A fresh node that stands for `x` as the argument of a transform.
     pub fn alias(&mut self, x: NodeId) -> Result<NodeId> {
-        let (shape, dtype) = (self.shape(x).clone(), self.dtype(x));
-        self.push(Op::Leaf(Leaf::Alias), &[x], shape, dtype)
+        self.push_like(Op::Leaf(Leaf::Alias), &[x], self.dtype(x))
     }
 
     /// `x` as a constant for derivatives.
     pub fn stop_gradient(&mut self, x: NodeId) -> Result<NodeId> {
-        let (shape, dtype) = (self.shape(x).clone(), self.dtype(x));
-        self.push(Op::Leaf(Leaf::Stop), &[x], shape, dtype)
+        self.push_like(Op::Leaf(Leaf::Stop), &[x], self.dtype(x))
     }
 
     /// `x`, where structural zeros of its cotangent become numbers.
@@ -235,7 +304,7 @@ impl Tape {
 
     pub(crate) fn same(&self, what: &str, xs: &[NodeId]) -> Result<()> {
         let (s, d) = (self.shape(xs[0]), self.dtype(xs[0]));
-        match xs.iter().find(|&&x| self.shape(x) != s || self.dtype(x) != d) {
+        match xs[1..].iter().find(|&&x| self.shape(x) != s || self.dtype(x) != d) {
             None => Ok(()),
             Some(&x) => Err(Error::Internal(format!(
                 "{what} of {d}{} and {}{}",
@@ -248,6 +317,7 @@ impl Tape {
 
     /// Drops every node after the first `len`, for a recording that failed half way.
     pub fn truncate(&mut self, len: usize) {
+        self.history.lose();
         let dropped = self.nodes.get(len..).unwrap_or(&[]);
         let customs = dropped.iter().filter(|n| matches!(n.op, Op::Custom(_))).count();
         self.nodes.truncate(len);

@@ -14,6 +14,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use smallvec::SmallVec;
 
 use self::argument::{Data, Kind, Leaf};
 pub use self::record::Recorder;
@@ -36,6 +37,8 @@ const MAX_ENTRIES: usize = 128;
 
 /// What is kept for one signature.
 struct Entry {
+    /// Whether calls can be compared without being taken apart.
+    plain: bool,
     args: Tree,
     keywords: Option<Tree>,
     leaves: Vec<Kind>,
@@ -61,8 +64,11 @@ pub struct Jit {
 struct Call<'py> {
     args: Tree,
     keywords: Option<Tree>,
-    leaves: Vec<Leaf<'py>>,
+    leaves: Given<'py>,
 }
+
+/// The leaves of one call.
+type Given<'py> = SmallVec<[Leaf<'py>; 4]>;
 
 /// How a replay ended.
 enum End {
@@ -86,7 +92,7 @@ impl Jit {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Call<'py>> {
-        let mut leaves = Vec::with_capacity(args.len());
+        let mut leaves = Given::with_capacity(args.len());
         let mut objects = Vec::new();
         let mut flatten = |x: &Bound<'py, PyAny>, fixed: bool| -> PyResult<Tree> {
             if fixed {
@@ -117,6 +123,34 @@ impl Jit {
             }
         };
         Ok(Call { args: Tree::Tuple(parts), keywords, leaves })
+    }
+
+    /// The entry used last, where this call fits it, with the leaves of the call: without building its tree.
+    fn recent<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Option<(Arc<Entry>, Given<'py>)>> {
+        if kwargs.is_some() {
+            return Ok(None);
+        }
+        let first = locked(&self.entries).first().cloned();
+        let Some(entry) = first.filter(|e| e.plain) else { return Ok(None) };
+        let mut leaves = Given::with_capacity(entry.leaves.len());
+        let matches = entry.args.matches(args.as_any(), &mut |object| {
+            let leaf = Leaf::of(py, object)?;
+            let fits = match entry.leaves.get(leaves.len()) {
+                Some(kind) => leaf.is(kind)?,
+                None => false,
+            };
+            leaves.push(leaf);
+            Ok(fits)
+        })?;
+        if !matches || leaves.len() != entry.leaves.len() || !entry.watch.holds(py)? {
+            return Ok(None);
+        }
+        Ok(Some((entry, leaves)))
     }
 
     /// The entry that this call fits, moved to the front.
@@ -152,17 +186,25 @@ impl Jit {
             // inside another transform the function is simply recorded there
             return Ok(f.call(args, kwargs)?.unbind());
         }
-        let call = self.take(py, args, kwargs)?;
         if crate::debug::is_on() {
             // recorded anew, so that each evaluation is looked at and lines are known
+            let call = self.take(py, args, kwargs)?;
             let (_, output, values) = self.record(py, &call, Vec::new())?;
             return output_of(py, &output, values);
         }
         let mut called = Vec::new();
-        let entry = match self.find(py, &call)? {
-            Some(entry) => {
+        let (entry, call) = match self.recent(py, args, kwargs)? {
+            Some((entry, leaves)) => (Some((entry, leaves)), None),
+            None => {
+                let mut call = self.take(py, args, kwargs)?;
+                let entry = self.find(py, &call)?;
+                (entry.map(|e| (e, std::mem::take(&mut call.leaves))), Some(call))
+            }
+        };
+        let (entry, leaves) = match entry {
+            Some((entry, leaves)) => {
                 let replay = locked(&entry.replay).clone();
-                match replay.run(py, &call)? {
+                match replay.run(py, &leaves)? {
                     End::Values(out) => {
                         self.hits.fetch_add(1, Ordering::Relaxed);
                         return Ok(out);
@@ -173,12 +215,19 @@ impl Jit {
                             entry.warn(py, f, line)?;
                             return Ok(f.call(args, kwargs)?.unbind());
                         }
-                        Some(entry)
+                        (Some(entry), Some(leaves))
                     }
                 }
             }
-            None => None,
+            None => (None, None),
         };
+        let mut call = match call {
+            Some(call) => call,
+            None => self.take(py, args, kwargs)?,
+        };
+        if let Some(leaves) = leaves {
+            call.leaves = leaves;
+        }
         self.recordings.fetch_add(1, Ordering::Relaxed);
         let (recorder, output, values) = self.record(py, &call, called)?;
         if self.check {
@@ -190,7 +239,9 @@ impl Jit {
         let entry = match entry {
             Some(e) => e,
             None => {
+                let plain = self.static_argnums.is_empty() && call.keywords.is_none() && call.args.is_plain();
                 let e = Arc::new(Entry {
+                    plain,
                     args: call.args,
                     keywords: call.keywords,
                     leaves: call.leaves.iter().map(Leaf::kind).collect(),
@@ -327,16 +378,14 @@ fn mark_last(outs: &mut [Out]) {
 }
 
 fn output_of(py: Python<'_>, output: &Output, values: Vec<Option<Value>>) -> PyResult<Py<PyAny>> {
-    let leaves: Vec<Py<PyAny>> = output
-        .leaves
-        .iter()
-        .zip(values)
-        .map(|(o, v)| match (o, v) {
-            (Out::Value { shape, dtype, .. }, Some(v)) => convert::export(py, v, shape, *dtype),
-            (Out::Object(o), _) => fresh(o.bind(py)),
-            _ => Err(PyRuntimeError::new_err("a result without value")),
-        })
-        .collect::<PyResult<_>>()?;
+    let mut leaves: SmallVec<[Py<PyAny>; 8]> = SmallVec::with_capacity(output.leaves.len());
+    for (o, v) in output.leaves.iter().zip(values) {
+        leaves.push(match (o, v) {
+            (Out::Value { shape, dtype, .. }, Some(v)) => convert::export(py, v, shape, *dtype)?,
+            (Out::Object(o), _) => fresh(o.bind(py))?,
+            _ => return Err(PyRuntimeError::new_err("a result without value")),
+        });
+    }
     output.tree.unflatten(py, &mut leaves.into_iter())
 }
 
@@ -375,7 +424,7 @@ impl Entry {
 }
 
 impl Replay {
-    fn run(&self, py: Python<'_>, call: &Call<'_>) -> PyResult<End> {
+    fn run(&self, py: Python<'_>, leaves: &[Leaf<'_>]) -> PyResult<End> {
         // arrays that the function holds, copied where they cannot be read in place
         let mut held = Vec::with_capacity(self.held.len());
         for h in &self.held {
@@ -402,7 +451,7 @@ impl Replay {
                             Out::Value { source, .. } => Some(match source {
                                 Source::Computed(k) => computed[*k].clone(),
                                 Source::Constant(v) => v.clone(),
-                                Source::Argument(k) => match &call.leaves[*k] {
+                                Source::Argument(k) => match &leaves[*k] {
                                     Leaf::Traced(d, _) => d.value(py)?,
                                     Leaf::Static(_) => return Err(PyRuntimeError::new_err("a static leaf as a value")),
                                 },
@@ -421,20 +470,20 @@ impl Replay {
             };
             let outcome = match action {
                 Action::Run { plan, params } => {
-                    let given: Vec<Param<'_>> = params
-                        .iter()
-                        .zip(plan.param_bytes())
-                        .map(|(s, bytes)| match s {
-                            Source::Computed(k) => Ok(Param::of(&computed[*k], bytes)),
-                            Source::Constant(v) => Ok(Param::of(v, bytes)),
-                            Source::Held(k) => Ok(held[*k].param()),
-                            Source::Argument(k) => match &call.leaves[*k] {
-                                Leaf::Traced(d, _) => Ok(d.param()),
-                                Leaf::Static(_) => Err(PyRuntimeError::new_err("a static leaf as a parameter")),
+                    let mut given: SmallVec<[Param<'_>; 8]> = SmallVec::with_capacity(params.len());
+                    for (s, bytes) in params.iter().zip(plan.param_bytes()) {
+                        given.push(match s {
+                            Source::Computed(k) => Param::of(&computed[*k], bytes),
+                            Source::Constant(v) => Param::of(v, bytes),
+                            Source::Held(k) => held[*k].param(),
+                            Source::Argument(k) => match &leaves[*k] {
+                                Leaf::Traced(d, _) => d.param(),
+                                Leaf::Static(_) => return Err(PyRuntimeError::new_err("a static leaf as a parameter")),
                             },
-                        })
-                        .collect::<PyResult<_>>()?;
+                        });
+                    }
                     let result = if plan.is_long() { py.detach(|| plan.run(&given)) } else { plan.run(&given) };
+                    drop(given);
                     match result {
                         Ok(values) => {
                             computed.extend(values);
@@ -455,7 +504,7 @@ impl Replay {
                             Source::Computed(k) => computed[*k].clone(),
                             Source::Constant(v) => v.clone(),
                             Source::Held(k) => held[*k].value(py)?,
-                            Source::Argument(k) => match &call.leaves[*k] {
+                            Source::Argument(k) => match &leaves[*k] {
                                 Leaf::Traced(d, _) => d.value(py)?,
                                 Leaf::Static(_) => return Err(PyRuntimeError::new_err("a static leaf as an argument")),
                             },
@@ -472,7 +521,7 @@ impl Replay {
                     Source::Computed(k) => computed[*k].first(*dtype),
                     Source::Constant(v) => v.first(*dtype),
                     Source::Held(k) => held[*k].value(py)?.first(*dtype),
-                    Source::Argument(k) => match &call.leaves[*k] {
+                    Source::Argument(k) => match &leaves[*k] {
                         Leaf::Traced(d, _) => d.value(py)?.first(*dtype),
                         Leaf::Static(_) => return Err(PyRuntimeError::new_err("a static leaf as a guard")),
                     },

@@ -5,6 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
+use smallvec::SmallVec;
 
 /// The function that a transformed one holds.
 ///
@@ -89,7 +90,7 @@ impl Argnums {
     }
 
     /// As positions among `n` positional arguments.
-    pub fn resolve(&self, what: &str, n: usize) -> PyResult<Vec<usize>> {
+    pub fn resolve(&self, what: &str, n: usize) -> PyResult<SmallVec<[usize; 4]>> {
         self.numbers
             .iter()
             .map(|&k| {

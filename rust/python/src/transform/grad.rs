@@ -5,13 +5,16 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use smallvec::SmallVec;
 
 use super::callable::{Argnums, Held, bind, check_callable, describe};
-use super::session::{Session, any_array, fresh};
+use super::session::{Leaves, Nodes, Session, any_array, fresh};
 use super::walks;
-use crate::array::Array;
-use crate::error::OrRaise;
+use crate::array::{Array, record};
 use crate::tree::Tree;
+
+/// The first word of what this transform asks of a recording.
+const GRADIENT: u64 = 1;
 
 /// The gradient of a function as a function.
 #[pyclass(frozen, module = "mlgrad", name = "grad", dict, weakref)]
@@ -70,12 +73,12 @@ impl Grad {
         let f = self.f.bind(py);
         let positions = self.argnums.resolve(what, args.len())?;
         let mut session = Session::enter();
-        let mut new_args: Vec<Bound<'py, PyAny>> = args.iter().collect();
-        let mut inputs = Vec::with_capacity(positions.len() + self.argnames.len());
-        let mut aliases: Vec<NodeId> = Vec::new();
+        let mut new_args: SmallVec<[Bound<'py, PyAny>; 4]> = args.iter().collect();
+        let mut inputs: SmallVec<[Leaves; 1]> = SmallVec::with_capacity(positions.len() + self.argnames.len());
+        let mut aliases = Nodes::new();
         for &k in &positions {
-            let (leaves, argument) = session.argument(what, &format!("argument {k}"), &args.get_item(k)?)?;
-            aliases.extend(&leaves.nodes);
+            let (leaves, argument) = session.argument(what, format_args!("argument {k}"), &args.get_item(k)?)?;
+            aliases.extend_from_slice(&leaves.nodes);
             new_args[k] = argument;
             inputs.push(leaves);
         }
@@ -95,8 +98,8 @@ impl Grad {
                         }
                     },
                 };
-                let (leaves, argument) = session.argument(what, &format!("argument {name:?}"), &given)?;
-                aliases.extend(&leaves.nodes);
+                let (leaves, argument) = session.argument(what, format_args!("argument {name:?}"), &given)?;
+                aliases.extend_from_slice(&leaves.nodes);
                 match place {
                     Some(k) => new_args[k] = argument,
                     None => d.set_item(name, argument)?,
@@ -108,33 +111,34 @@ impl Grad {
         let returned = f.call(PyTuple::new(py, new_args)?, new_kwargs.as_ref())?;
         let (value, aux) = self.split(&returned)?;
         let y = self.scalar(&session, &value)?;
-        let grads: Vec<NodeId> = {
-            let one = session.trace.lock()?.tape.lit_like(1.0, y).or_raise(py)?;
-            walks::vjp_filled(py, &session.trace, &[y], &[one], &aliases)?
-        };
-        // everything that is asked for runs as one program
-        let mut wanted = grads;
-        if self.value {
-            wanted.push(y);
-        }
-        let grads_and_value = wanted.len();
-        let aux = aux.map(|aux| Aux::take(&aux, &mut wanted)).transpose()?;
+        let mut more = if self.value { vec![y] } else { Vec::new() };
+        let grads_and_value = aliases.len() + more.len();
+        let aux = aux.map(|aux| Aux::take(&aux, &mut more)).transpose()?;
         let arrays = !session.outermost && any_array(args, kwargs)?;
-        let mut out = session.deliver(py, &wanted, arrays)?;
+        let question = [GRADIENT, u64::from(y.0), aliases.len() as u64];
+        let question = question.into_iter().chain(aliases.iter().chain(&more).map(|n| u64::from(n.0)));
+        // everything that is asked for runs as one program
+        let mut out = session.answer(py, question, arrays, |trace| {
+            let one = record(py, trace, |s| s.tape.lit_like(1.0, y))?;
+            let mut wanted = walks::vjp_filled(py, trace, &[y], &[one], &aliases)?;
+            wanted.extend(&more);
+            Ok(wanted)
+        })?;
         let aux = match aux {
             Some(a) => Some(a.put(py, out.split_off(grads_and_value))?),
             None => None,
         };
         let value = if self.value { out.pop() } else { None };
         let mut leaves = out.into_iter();
-        let mut results = Vec::with_capacity(inputs.len());
+        let mut results: SmallVec<[Py<PyAny>; 1]> = SmallVec::with_capacity(inputs.len());
         for i in &inputs {
             results.push(i.tree.unflatten(py, &mut leaves)?);
         }
-        let grads = if results.len() == 1 && (self.argnums.single || (self.one_name && positions.is_empty())) {
-            results.remove(0).into_bound(py)
-        } else {
-            PyTuple::new(py, results)?.into_any()
+        let grads = match results.pop() {
+            Some(only) if results.is_empty() && (self.argnums.single || (self.one_name && positions.is_empty())) => {
+                only.into_bound(py)
+            }
+            last => PyTuple::new(py, results.into_iter().chain(last).collect::<SmallVec<[_; 4]>>())?.into_any(),
         };
         Ok(match (value, aux) {
             (None, None) => grads,

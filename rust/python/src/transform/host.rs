@@ -303,7 +303,7 @@ fn run(py: Python<'_>, trace: &Arc<Trace>, node: NodeId) -> PyResult<()> {
         }
     };
     for (&n, v) in results.iter().zip(values.into_iter().chain([Value::Scalar(0)])) {
-        state.tape.node_mut(n).value = Some(v);
+        state.tape.set_value(n, v);
     }
     Ok(())
 }

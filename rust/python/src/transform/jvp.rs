@@ -67,7 +67,7 @@ fn jvp<'py>(
     let mut session = Session::enter();
     let (mut aliases, mut directions, mut args) = (Vec::new(), Vec::new(), Vec::new());
     for (k, (p, d)) in primals.iter().zip(&tangents).enumerate() {
-        let (leaves, argument) = session.argument("jvp", &format!("primal {k}"), p)?;
+        let (leaves, argument) = session.argument("jvp", format_args!("primal {k}"), p)?;
         let mut parts = Vec::new();
         let tree = Tree::flatten(d, &mut parts)?;
         if !tree.same(py, &leaves.tree)? {

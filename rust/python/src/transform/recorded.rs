@@ -52,7 +52,7 @@ impl Recorded {
         let mut session = Session::enter();
         let (mut arguments, mut args) = (Vec::new(), Vec::new());
         for (k, p) in primals.iter().enumerate() {
-            let (leaves, argument) = session.argument(what, &format!("primal {k}"), &p)?;
+            let (leaves, argument) = session.argument(what, format_args!("primal {k}"), &p)?;
             arguments.push(leaves);
             args.push(argument);
         }

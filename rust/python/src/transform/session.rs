@@ -1,5 +1,6 @@
 //! One call of a transform: on the trace that is open already, or on one of its own.
 
+use std::fmt;
 use std::sync::Arc;
 
 use mlgrad_core::numpy::Operand;
@@ -9,8 +10,9 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use smallvec::SmallVec;
 
-use crate::array::{Array, Kind};
+use crate::array::{Array, Kind, Made, record};
 use crate::convert;
 use crate::error::OrRaise;
 use crate::trace::{Opened, Trace, known, meta};
@@ -37,8 +39,11 @@ impl Drop for Session {
 /// The leaves of an argument or a result, and where they go.
 pub struct Leaves {
     pub tree: Tree,
-    pub nodes: Vec<NodeId>,
+    pub nodes: Nodes,
 }
+
+/// Of one leaf, most often.
+pub type Nodes = SmallVec<[NodeId; 2]>;
 
 impl Session {
     pub fn enter() -> Session {
@@ -81,33 +86,56 @@ impl Session {
     pub fn argument<'py>(
         &self,
         what: &str,
-        which: &str,
+        which: fmt::Arguments<'_>,
         argument: &Bound<'py, PyAny>,
     ) -> PyResult<(Leaves, Bound<'py, PyAny>)> {
         let py = argument.py();
+        if Tree::is_leaf(argument) {
+            let (alias, handle) = self.leaf(what, which, argument)?;
+            return Ok((
+                Leaves { tree: Tree::Leaf, nodes: Nodes::from_slice(&[alias]) },
+                handle.into_bound(py).into_any(),
+            ));
+        }
         let mut leaves = Vec::new();
         let tree = Tree::flatten(argument, &mut leaves)?;
-        let mut nodes = Vec::with_capacity(leaves.len());
+        let mut nodes = Nodes::with_capacity(leaves.len());
         let mut handles = Vec::with_capacity(leaves.len());
         for (k, leaf) in leaves.iter().enumerate() {
-            let (node, weak) = match self.lift_float(what, which, leaf) {
+            let (alias, handle) = match self.leaf(what, which, leaf) {
                 // once more, with the path to the leaf
                 Err(_) if leaves.len() > 1 || !matches!(tree, Tree::Leaf) => {
                     let at = tree.paths(py).swap_remove(k);
-                    self.lift_float(what, &format!("{which}{at}"), leaf)?
+                    self.leaf(what, format_args!("{which}{at}"), leaf)?
                 }
                 other => other?,
             };
-            let alias = self.trace.lock()?.tape.alias(node).or_raise(py)?;
             nodes.push(alias);
-            handles.push(wrap_argument(py, &self.trace, alias, weak)?.into_any());
+            handles.push(handle.into_any());
         }
         let argument = tree.unflatten(py, &mut handles.into_iter())?.into_bound(py);
         Ok((Leaves { tree, nodes }, argument))
     }
 
+    /// A leaf as a fresh alias, and its handle.
+    fn leaf(&self, what: &str, which: fmt::Arguments<'_>, leaf: &Bound<'_, PyAny>) -> PyResult<(NodeId, Py<Array>)> {
+        let py = leaf.py();
+        let (node, weak) = self.lift_float(what, which, leaf)?;
+        let (alias, made) = record(py, &self.trace, |s| {
+            let alias = s.tape.alias(node)?;
+            Ok((alias, Made::keep(s, alias)))
+        })?;
+        let array = made.into_array(&self.trace);
+        Ok((alias, Py::new(py, if weak { array.with_kind(Kind::Weak) } else { array })?))
+    }
+
     /// A leaf that derivatives are taken with respect to.
-    pub fn lift_float(&self, what: &str, which: &str, leaf: &Bound<'_, PyAny>) -> PyResult<(NodeId, bool)> {
+    pub fn lift_float(
+        &self,
+        what: &str,
+        which: fmt::Arguments<'_>,
+        leaf: &Bound<'_, PyAny>,
+    ) -> PyResult<(NodeId, bool)> {
         let py = leaf.py();
         let Some(operand) = convert::try_lift(py, &self.trace, leaf)? else {
             return Err(PyTypeError::new_err(format!(
@@ -159,6 +187,26 @@ impl Session {
         })?;
         let mut state = self.trace.lock()?;
         operand.to_node(&mut state.tape).or_raise(py)
+    }
+
+    /// What `derive` makes of a complete recording, as the caller of the transform gets it. Together with the recording
+    /// `question` says all that it depends on.
+    pub fn answer(
+        &mut self,
+        py: Python<'_>,
+        question: impl IntoIterator<Item = u64>,
+        arrays_given: bool,
+        derive: impl FnOnce(&Arc<Trace>) -> PyResult<Vec<NodeId>>,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        if !self.outermost {
+            let nodes = derive(&self.trace)?;
+            return self.deliver(py, &nodes, arrays_given);
+        }
+        let answers = self.trace.solve(py, question, derive)?;
+        if !self.keep {
+            self.trace.close();
+        }
+        answers.into_iter().map(|(value, shape, dtype)| convert::export(py, value, &shape, dtype)).collect()
     }
 
     /// `nodes` as what the caller of the transform gets: Arrays inside another transform, NumPy outside.

@@ -14,7 +14,7 @@ use crate::math::reduce::BLOCK;
 use crate::math::{self, Kernel};
 use crate::ops::ReduceOp;
 use crate::plan::frame::Frame;
-use crate::plan::ir::{DIRECT, Fold, Ir, Kind, Node, Ref};
+use crate::plan::ir::{DIRECT, Fold, Ir, Kind, Node, Ref, Twin};
 use crate::plan::memory::padded;
 use crate::plan::region;
 use crate::plan::rows::{Role, repeats};
@@ -40,12 +40,37 @@ pub(super) enum Local {
 }
 
 pub(super) enum Draft {
-    Map { f: Kernel, dst: Local, inputs: SmallVec<[Local; 3]>, reuse: bool },
-    Load { place: Place, view: Box<Strided>, dst: Local },
-    Iota { dst: Local },
-    Fold { fold: u32, src: Local },
+    Map {
+        f: Kernel,
+        dst: Local,
+        inputs: SmallVec<[Local; 3]>,
+        reuse: bool,
+    },
+    /// A kernel of one argument with two results.
+    Pair {
+        f: Kernel,
+        dst: [Local; 2],
+        src: Local,
+    },
+    Load {
+        place: Place,
+        view: Box<Strided>,
+        dst: Local,
+    },
+    Iota {
+        dst: Local,
+    },
+    Fold {
+        fold: u32,
+        src: Local,
+    },
     Row(RowDraft),
-    Mask { frame: Box<Frame>, size: usize, dst: Local, src: Local },
+    Mask {
+        frame: Box<Frame>,
+        size: usize,
+        dst: Local,
+        src: Local,
+    },
 }
 
 /// One region on its way to code.
@@ -197,13 +222,15 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let long = has_long(ir, self.r);
         for &x in &self.r.nodes {
             let n = &ir.nodes[x as usize];
+            if self.l.chains.skips(x) {
+                continue;
+            }
             let role = self.l.roles[x as usize];
             if role != Role::None {
                 self.column(x, role)?;
                 continue;
             }
-            self.cost += n.cost as usize;
-            let dst = |b: &mut Self| -> Result<Local> {
+            let dst = |b: &mut Self, x: u32| -> Result<Local> {
                 if b.l.stored[x as usize] && b.l.home_unit[x as usize] == b.unit {
                     let place = b.l.place(x)?;
                     Ok(b.mem(place, n.dtype.size(), None, true))
@@ -217,27 +244,44 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 }
             };
             let local = match &n.kind {
+                // computed with its twin
+                Kind::Map(_) if let Some(&local) = self.locals.get(&x) => local,
+                Kind::Map(_) if let Some(twin) = self.twin(x) => {
+                    let src = self.operand(n.inputs[0])?;
+                    self.read(src);
+                    let (own, other) = (dst(self, x)?, dst(self, twin.other)?);
+                    self.locals.insert(twin.other, other);
+                    let dst = if twin.is_sine { [own, other] } else { [other, own] };
+                    self.drafts.push(Draft::Pair { f: twin.kernel, dst, src });
+                    self.cost += n.cost as usize;
+                    own
+                }
                 Kind::Map(f) => {
+                    self.cost += n.cost as usize;
+                    let f = self.l.chains.kernel(ir, x, *f).ok_or_else(misplaced)?;
+                    let refs = self.l.chains.inputs(ir, x);
                     let mut inputs: SmallVec<[Local; 3]> = SmallVec::new();
-                    for r in &n.inputs {
+                    for r in &refs {
                         inputs.push(self.operand(*r)?);
                     }
                     for &i in &inputs {
                         self.read(i);
                     }
                     let size = n.dtype.size();
-                    let reuse = n.inputs.iter().all(|r| ir.nodes[r.node as usize].dtype.size() == size);
-                    let dst = dst(self)?;
-                    self.drafts.push(Draft::Map { f: *f, dst, inputs, reuse });
+                    let reuse = refs.iter().all(|r| ir.nodes[r.node as usize].dtype.size() == size);
+                    let dst = dst(self, x)?;
+                    self.drafts.push(Draft::Map { f, dst, inputs, reuse });
                     dst
                 }
                 Kind::Iota => {
-                    let dst = dst(self)?;
+                    self.cost += n.cost as usize;
+                    let dst = dst(self, x)?;
                     self.drafts.push(Draft::Iota { dst });
                     dst
                 }
                 Kind::Copy => {
-                    let dst = dst(self)?;
+                    self.cost += n.cost as usize;
+                    let dst = dst(self, x)?;
                     let r = n.inputs[0];
                     match self.source(r, n)? {
                         Ok((place, view)) => self.drafts.push(Draft::Load { place, view: Box::new(view), dst }),
@@ -252,9 +296,10 @@ impl<'l, 'a> Blocks<'l, 'a> {
                     dst
                 }
                 Kind::Mask(frame) => {
+                    self.cost += n.cost as usize;
                     let src = self.operand(n.inputs[0])?;
                     self.read(src);
-                    let dst = dst(self)?;
+                    let dst = dst(self, x)?;
                     self.drafts.push(Draft::Mask { frame: frame.clone(), size: n.dtype.size(), dst, src });
                     dst
                 }
@@ -280,6 +325,15 @@ impl<'l, 'a> Blocks<'l, 'a> {
             }
         }
         Ok(())
+    }
+
+    /// The twin of a node that is computed in this region as well, from here on.
+    fn twin(&self, x: u32) -> Option<Twin> {
+        let twin = *self.l.ir.twins.get(&x)?;
+        let here = twin.other > x
+            && self.r.nodes.binary_search(&twin.other).is_ok()
+            && self.l.roles[twin.other as usize] == Role::None;
+        here.then_some(twin)
     }
 
     fn reduce(&mut self, fold: u32, src: Local) {
@@ -324,13 +378,15 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let mut body = Vec::with_capacity(self.drafts.len());
         let drafts = std::mem::take(&mut self.drafts);
         for (t, d) in drafts.iter().enumerate() {
-            let (reads, writes, reuse): (&[Local], Option<Local>, bool) = match d {
-                Draft::Map { inputs, dst, reuse, .. } => (inputs, Some(*dst), *reuse),
-                Draft::Load { dst, .. } | Draft::Iota { dst } => (&[], Some(*dst), false),
-                Draft::Fold { src, .. } => (std::slice::from_ref(src), None, false),
+            let one = std::slice::from_ref::<Local>;
+            let (reads, writes, reuse): (&[Local], &[Local], bool) = match d {
+                Draft::Map { inputs, dst, reuse, .. } => (inputs, one(dst), *reuse),
+                Draft::Pair { dst, src, .. } => (one(src), dst, true),
+                Draft::Load { dst, .. } | Draft::Iota { dst } => (&[], one(dst), false),
+                Draft::Fold { src, .. } => (one(src), &[], false),
                 Draft::Row(d) => d.uses(),
                 // in place where nobody else reads the input
-                Draft::Mask { src, dst, .. } => (std::slice::from_ref(src), Some(*dst), true),
+                Draft::Mask { src, dst, .. } => (one(src), one(dst), true),
             };
             let mut dying: SmallVec<[(usize, usize); 3]> = SmallVec::new();
             for &r in reads {
@@ -346,7 +402,8 @@ impl<'l, 'a> Blocks<'l, 'a> {
             if reuse {
                 dying.drain(..).for_each(|(kind, place)| free[kind].push(place));
             }
-            if let Some(Local::Register(k)) = writes {
+            for &w in writes {
+                let Local::Register(k) = w else { continue };
                 let kind = usize::from(self.lives[k].1);
                 at[k] = free[kind].pop().unwrap_or_else(|| {
                     counts[kind] += 1;
@@ -355,10 +412,12 @@ impl<'l, 'a> Blocks<'l, 'a> {
             }
             dying.drain(..).for_each(|(kind, place)| free[kind].push(place));
             // what nobody reads
-            if let Some(Local::Register(k)) = writes
-                && self.lives[k].0 <= t
-            {
-                free[usize::from(self.lives[k].1)].push(at[k]);
+            for &w in writes {
+                if let Local::Register(k) = w
+                    && self.lives[k].0 <= t
+                {
+                    free[usize::from(self.lives[k].1)].push(at[k]);
+                }
             }
         }
         let cut = self.r.cut;
@@ -401,6 +460,10 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 let b = inputs.get(1).map_or(a, |&x| operand(x));
                 let c = inputs.get(2).map_or(a, |&x| operand(x));
                 Instr::Map { f, dst: operand(dst), a, b, c }
+            }
+            Draft::Pair { f, dst: [first, second], src } => {
+                let a = operand(src);
+                Instr::Map { f, dst: operand(first), a, b: operand(second), c: a }
             }
             Draft::Load { place, view, dst } => Instr::Load { place, view, dst: operand(dst) },
             Draft::Iota { dst } => Instr::Iota { dst: operand(dst) },

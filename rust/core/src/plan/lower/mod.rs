@@ -1,6 +1,7 @@
 //! From a schedule to code: places for all values, instructions with resolved operands.
 
 mod blocks;
+mod chains;
 mod pieces;
 mod rows;
 
@@ -8,8 +9,10 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use self::blocks::{Blocks, ROW_BLOCK};
+use self::chains::Chains;
 use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
+use super::Options;
 use super::region::{self, Schedule};
 use super::rows::Role;
 use super::view::View;
@@ -49,6 +52,7 @@ struct Lower<'a> {
     stored: &'a [bool],
     home_unit: &'a [u32],
     roles: &'a [Role],
+    chains: Chains,
     small_limit: usize,
     code: Code,
     small: SmallPlaces,
@@ -70,14 +74,15 @@ struct Lower<'a> {
 
 const FOREVER: u32 = u32::MAX;
 
-/// With `body`, no other value is put where a small parameter lies.
-pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize, body: bool) -> Result<Code> {
+pub fn lower(ir: &Ir, schedule: &Schedule, options: Options) -> Result<Code> {
+    let (small_limit, fuse) = (options.small.min(1024), options.fuse);
     let count = ir.nodes.len();
     let mut l = Lower {
         ir,
         stored: &schedule.stored,
         home_unit: &schedule.home,
         roles: &schedule.roles,
+        chains: Chains::new(ir, schedule, small_limit, fuse),
         small_limit,
         code: Code::default(),
         small: SmallPlaces::default(),
@@ -92,7 +97,7 @@ pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize, body: bool) -> Re
         now: 0,
     };
     l.lifetimes(schedule);
-    if body {
+    if options.body {
         for &p in &ir.params {
             if l.last[p as usize] > 0 {
                 l.last[p as usize] = FOREVER;
@@ -175,8 +180,8 @@ impl Lower<'_> {
                         t += 1;
                         self.last[x as usize] = t;
                         self.results_at(x, t);
-                        for r in &ir.nodes[x as usize].inputs {
-                            self.use_at(*r, ir.nodes[x as usize].n, t);
+                        for r in self.chains.inputs(ir, x) {
+                            self.use_at(r, ir.nodes[x as usize].n, t);
                         }
                     }
                 }
@@ -185,8 +190,8 @@ impl Lower<'_> {
                     let most = if region.cut.by_rows() { ROW_BLOCK.max(region.cut.row()) } else { BLOCK };
                     for &x in region.nodes.iter().chain(&region.folds) {
                         self.last[x as usize] = self.last[x as usize].max(t);
-                        for r in &ir.nodes[x as usize].inputs {
-                            self.use_at(*r, most, t);
+                        for r in self.chains.inputs(ir, x) {
+                            self.use_at(r, most, t);
                         }
                     }
                 }
@@ -213,7 +218,7 @@ impl Lower<'_> {
             for &x in nodes {
                 let n = &ir.nodes[x as usize];
                 if let Kind::Map(_) = n.kind {
-                    for r in n.inputs.iter().filter(|r| r.view != DIRECT) {
+                    for r in self.chains.inputs(ir, x).iter().filter(|r| r.view != DIRECT) {
                         self.spread.entry((r.node, r.view)).or_default().1 += 1;
                     }
                 }
@@ -350,6 +355,10 @@ impl Lower<'_> {
     fn small_node(&mut self, x: u32) -> Result<()> {
         let ir = self.ir;
         let n = &ir.nodes[x as usize];
+        if self.chains.skips(x) {
+            return Ok(());
+        }
+        let inputs = self.chains.inputs(ir, x);
         match &n.kind {
             Kind::Iota => {
                 let contents: Vec<u8> = (0..n.n as i64).flat_map(i64::to_le_bytes).collect();
@@ -382,11 +391,13 @@ impl Lower<'_> {
                 self.code.folds.push(description);
                 self.step(straight::fold, n.n, [dst, a, a, c])?;
             }
+            // computed with its twin
+            Kind::Map(_) if self.home[x as usize] != Home::Nowhere => {}
             Kind::Map(kernel) => {
                 let mut temporary: SmallVec<[usize; 3]> = SmallVec::new();
                 let mut operands: SmallVec<[usize; 3]> = SmallVec::new();
                 let mut in_place = true;
-                for r in &n.inputs {
+                for r in &inputs {
                     let from = &ir.nodes[r.node as usize];
                     let size = from.dtype.size();
                     if self.is_number(r.node) {
@@ -427,7 +438,7 @@ impl Lower<'_> {
                     }
                 }
                 if in_place {
-                    for r in &n.inputs {
+                    for r in &inputs {
                         self.release(r.node);
                     }
                 }
@@ -435,7 +446,17 @@ impl Lower<'_> {
                 let first = operands.first().copied().unwrap_or(dst);
                 let second = operands.get(1).copied().unwrap_or(first);
                 let third = operands.get(2).copied().unwrap_or(first);
-                self.step(*kernel, n.n, [dst, first, second, third])?;
+                match ir.twins.get(&x).filter(|twin| twin.other > x) {
+                    Some(twin) => {
+                        let Home::Small(other) = self.settle(twin.other) else { return Err(misplaced()) };
+                        let (sine, cosine) = if twin.is_sine { (dst, other) } else { (other, dst) };
+                        self.step(twin.kernel, n.n, [sine, first, cosine, first])?;
+                    }
+                    None => {
+                        let kernel = self.chains.kernel(ir, x, *kernel).ok_or_else(misplaced)?;
+                        self.step(kernel, n.n, [dst, first, second, third])?;
+                    }
+                }
                 for pair in temporary.chunks(2) {
                     self.small.give_back(pair[1], pair[0]);
                 }
@@ -444,7 +465,7 @@ impl Lower<'_> {
                 return Err(misplaced());
             }
         }
-        for r in &n.inputs {
+        for r in &inputs {
             self.release(r.node);
         }
         self.release(x);

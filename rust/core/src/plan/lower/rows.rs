@@ -28,16 +28,15 @@ pub(super) enum RowDraft {
 
 impl RowDraft {
     /// What it reads, what it writes, and whether the result may lie where something was read for the last time.
-    pub fn uses(&self) -> (&[Local], Option<Local>, bool) {
+    pub fn uses(&self) -> (&[Local], &[Local], bool) {
+        let one = std::slice::from_ref::<Local>;
         match self {
-            RowDraft::Map { inputs, dst, reuse, .. } => (inputs, Some(*dst), *reuse),
-            RowDraft::Load { dst, .. } => (&[], Some(*dst), false),
-            RowDraft::Fold { src, dst, .. } | RowDraft::Spread { src, dst, .. } => {
-                (std::slice::from_ref(src), Some(*dst), false)
-            }
-            RowDraft::Store { src, .. } | RowDraft::Collect { src, .. } => (std::slice::from_ref(src), None, false),
-            RowDraft::Dot { matrix, dst, .. } => (std::slice::from_ref(matrix), Some(*dst), false),
-            RowDraft::Weighted { operands, .. } => (operands, None, false),
+            RowDraft::Map { inputs, dst, reuse, .. } => (inputs, one(dst), *reuse),
+            RowDraft::Load { dst, .. } => (&[], one(dst), false),
+            RowDraft::Fold { src, dst, .. } | RowDraft::Spread { src, dst, .. } => (one(src), one(dst), false),
+            RowDraft::Store { src, .. } | RowDraft::Collect { src, .. } => (one(src), &[], false),
+            RowDraft::Dot { matrix, dst, .. } => (one(matrix), one(dst), false),
+            RowDraft::Weighted { operands, .. } => (operands, &[], false),
         }
     }
 }
@@ -79,7 +78,7 @@ impl Blocks<'_, '_> {
             }
             _ => return Err(misplaced()),
         };
-        let Some(dst) = draft.uses().1 else { return Err(misplaced()) };
+        let &[dst] = draft.uses().1 else { return Err(misplaced()) };
         self.drafts.push(Draft::Row(draft));
         self.locals.insert(x, dst);
         if self.l.stored[x as usize] && self.l.home_unit[x as usize] == self.unit {
