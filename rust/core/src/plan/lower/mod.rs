@@ -113,8 +113,8 @@ pub fn lower(ir: &Ir, schedule: &Schedule, options: Options) -> Result<Code> {
                 let mut from = l.code.steps.len();
                 for &x in nodes {
                     l.now += 1;
-                    if let Kind::Opaque(_) = l.ir.nodes[x as usize].kind
-                        && !l.pieces(x)?
+                    if let Kind::Opaque(o) = &l.ir.nodes[x as usize].kind
+                        && !l.pieces(x, o)?
                     {
                         let to = l.code.steps.len();
                         if to > from {
