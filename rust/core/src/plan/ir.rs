@@ -190,10 +190,8 @@ impl Builder<'_> {
             Op::Leaf(Leaf::Literal(bits)) => whole(self.number(*bits, dtype)),
             Op::Leaf(Leaf::Iota(axis)) => self.iota(&n.shape, *axis as usize),
             Op::Leaf(Leaf::Eye) => {
-                let places: SmallVec<[Ref; 3]> = (0..2)
-                    .map(|axis| self.iota(&n.shape, axis))
-                    .map(|v| Ref { node: v.node, view: v.view })
-                    .collect();
+                let places: SmallVec<[Ref; 3]> =
+                    (0..2).map(|axis| self.iota(&n.shape, axis)).map(|v| Ref { node: v.node, view: v.view }).collect();
                 let same = kernel::elementwise(&Op::Binary(Binary::Equal), DType::I64, DType::Bool)?;
                 let on = self.push(Kind::Map(same), places, size, DType::Bool, 1);
                 let cast = kernel::elementwise(&Op::Cast(Cast), DType::Bool, dtype)?;
@@ -233,9 +231,8 @@ impl Builder<'_> {
                 let inputs = n.inputs.iter().map(|&x| self.strided(x)).collect();
                 self.opaque(i, &n.inputs, inputs)
             }
-            Op::Windowed(Windowed::Assemble(ws)) if ws.len() == 1
-                    && self.p.nodes[n.inputs[0] as usize].shape == n.shape
-                    && ws[0].turns(&n.shape) =>
+            Op::Windowed(Windowed::Assemble(ws))
+                if ws.len() == 1 && self.p.nodes[n.inputs[0] as usize].shape == n.shape && ws[0].turns(&n.shape) =>
             {
                 self.moved(n.inputs[0], |v| v.slice(&ws[0], &n.shape))
             }

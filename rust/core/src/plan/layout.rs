@@ -62,9 +62,11 @@ pub(super) fn wants(p: &Program) -> Vec<Want> {
         for &x in &n.inputs {
             let from = &p.nodes[x as usize].shape;
             let want = match &n.op {
-                Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Select(_) | Op::Leaf(Leaf::Alias | Leaf::Stop | Leaf::Dense) => {
-                    wants[i].clone()
-                }
+                Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Cast(_)
+                | Op::Select(_)
+                | Op::Leaf(Leaf::Alias | Leaf::Stop | Leaf::Dense) => wants[i].clone(),
                 Op::Movement(Movement::Transpose(perm)) => match &wants[i] {
                     Want::Free => Want::Free,
                     Want::Order(o) => Want::Order(o.iter().map(|&a| perm[a as usize]).collect()),

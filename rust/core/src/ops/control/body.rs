@@ -302,7 +302,8 @@ pub fn cut(t: &Tape, params: &[NodeId], outputs: &[NodeId], inside: &dyn Fn(Node
 /// would need memory.
 pub fn stays_inside(op: &Op) -> bool {
     match op {
-        Op::Leaf(Leaf::Literal(_) | Leaf::Iota(_) | Leaf::Eye) | Op::Movement(Movement::Broadcast | Movement::Transpose(_)) => true,
+        Op::Leaf(Leaf::Literal(_) | Leaf::Iota(_) | Leaf::Eye)
+        | Op::Movement(Movement::Broadcast | Movement::Transpose(_)) => true,
         // what may raise is left where it may never run
         Op::Linalg(_) | Op::Gather(_) | Op::Factor(_) => true,
         Op::Leaf(Leaf::Param | Leaf::Alias | Leaf::Stop | Leaf::Dense)

@@ -10,9 +10,9 @@ use smallvec::SmallVec;
 
 use self::blocks::{Blocks, ROW_BLOCK};
 use self::chains::Chains;
+use super::Options;
 use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
-use super::Options;
 use super::region::{self, Schedule};
 use super::rows::Role;
 use super::view::View;
