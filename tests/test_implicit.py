@@ -470,6 +470,28 @@ class TestLinearSolve:
         close(jit(grad(loss))(self.A, self.B), -np.outer(w, x))
         close(jacfwd(lambda b: linear_solve(self.A, b, method=method))(self.B), np.linalg.inv(self.A))
 
+    @pytest.mark.parametrize("n", [1, 3, 4, 30, 100, 270])
+    @pytest.mark.parametrize("lowest", [1.0, -1.0], ids=["definite", "indefinite"])
+    def test_symmetric_dense(self, n, lowest):
+        # by Cholesky's factor where there is one, else by elimination
+        rng = np.random.default_rng(n)
+        q = np.linalg.qr(rng.normal(size=(n, n)))[0]
+        eigenvalues = np.arange(1.0, n + 1) * (lowest ** np.arange(n))
+        s = (q * eigenvalues) @ q.T
+        s, b = (s + s.T) / 2, rng.normal(size=n)
+        solve = lambda s, b: linear_solve(s, b, symmetric=True, method="dense")
+        x, inverse = np.linalg.solve(s, b), np.linalg.inv(s)
+        close(solve(s, b), x)
+        close(jit(jacobian(solve, 1))(s, b), inverse)
+        close(grad(lambda s: np.sum(solve(s, b)))(s), -np.outer(np.sum(inverse, axis=0), x))
+        close(jvp(lambda s: solve(s, b), (s,), (s,))[1], -x)
+        close(vmap(solve)(np.stack([s, 2 * s]), np.stack([b, b])), np.stack([x, x / 2]))
+        close(solve(s.astype(np.float32), b.astype(np.float32)), x, 1e-3)
+
+    def test_symmetric_and_singular(self):
+        with pytest.raises(np.linalg.LinAlgError, match="Singular"):
+            linear_solve(np.full((2, 2), 3.0), np.ones(2), symmetric=True, method="dense")
+
     @pytest.mark.parametrize("method", ["dense", "cg", "gmres"])
     def test_symmetric_to_order_two(self, method):
         def f(k, b):

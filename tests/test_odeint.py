@@ -158,6 +158,20 @@ class TestTolerances:
         close(odeint(pulse, 0.0, np.array([0.0, 10.0]), hmax=0.01)[1], total)
 
 
+class TestRejectedSteps:
+    def test_nan_in_a_step_that_was_tried_does_not_reach_the_gradient(self):
+        # a step beyond y = 0 gives nan, and is tried again, shorter
+        slope = lambda y, t, p: -p * np.sqrt(y)
+        t = np.array([0.0, 1.999])
+        end = lambda y0, p: odeint(slope, y0, t, p, rtol=1e-4, atol=1e-4)[1]
+        root = 1.0 - t[1] / 2
+        for transform in (lambda f: f, jit):
+            y0, p = transform(grad(end, (0, 1)))(1.0, 1.0)
+            np.testing.assert_allclose([y0, p], [root, -root * t[1]], atol=0.05)
+            assert y0 > 0 > p
+        assert np.isfinite(jvp(lambda p: end(1.0, p), (1.0,), (1.0,))[1])
+
+
 class TestFailures:
     def test_the_solution_ends(self):
         # y' = y² from 1 blows up at t = 1

@@ -367,6 +367,30 @@ class TestPullbacksInsideOtherTransforms:
         x = np.array([1.0, 2.0, 3.0])
         return f, x, mlgrad.vjp(f, x)[1]
 
+    def test_of_a_product_is_its_matrix(self):
+        # the unit vectors have zeros, which are no factors
+        a = RNG.standard_normal((5, 4))
+        a[1, 2], a[3, 0] = np.inf, np.nan
+        for jacobian in (mlgrad.jacfwd, mlgrad.jacrev):
+            np.testing.assert_array_equal(jacobian(lambda x: a @ x)(X), a)
+            np.testing.assert_array_equal(mlgrad.jit(jacobian(lambda x: (x @ a.T)[::-1]))(X), a[::-1])
+
+    @pytest.mark.parametrize("shape", [(3, 4), (40, 50)])
+    def test_of_what_is_transposed_and_put_back(self, shape):
+        a, b = RNG.standard_normal(shape), RNG.standard_normal(shape[::-1])
+        c = RNG.standard_normal(shape[1])
+
+        def g(a):
+            z = np.tanh(a.T + b) * c[:, None]
+            return np.sum(z.T * a, axis=1) @ (z.T @ np.sin(z) @ np.ones(shape[0])), np.exp(z).T
+
+        t = np.tanh(a.T + b)
+        z = t * c[:, None]
+        close(mlgrad.jit(g)(a)[0], np.sum(z.T * a, axis=1) @ (z.T @ np.sin(z) @ np.ones(shape[0])), 1e-9)
+        np.testing.assert_allclose(mlgrad.jit(g)(a)[1], np.exp(z).T, rtol=1e-14)
+        dz = (1 - t**2) * c[:, None]
+        np.testing.assert_allclose(mlgrad.grad(lambda a: np.sum(g(a)[1]))(a), (np.exp(z) * dz).T, rtol=1e-12)
+
     def test_vmap_over_a_pullback_is_the_jacobian(self):
         f, x, pull = self.pull()
         (jacobian,) = mlgrad.vmap(pull)(np.eye(3))

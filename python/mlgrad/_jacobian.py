@@ -50,12 +50,11 @@ def _on_arguments(
 
 def _basis(like: Any) -> Any:
     """Return the unit vectors of the space of `like`, stacked along a new first axis."""
-    n = math.prod(like.shape)
-    return np.eye(n, dtype=like.dtype).reshape((n, *like.shape))
+    return _core.basis(like.shape, like.dtype)
 
 
 def _zeros(like: Any) -> Any:
-    return np.zeros(like.shape, like.dtype)
+    return _core.zeros(like.shape, like.dtype)
 
 
 def _reverse(f: Function, primals: tuple[Any, ...], single: bool) -> Any:

@@ -62,7 +62,9 @@ class Solution:
         """Return F_y⁻¹ b at v, or the same with F_y transposed."""
         if self.how.chosen(self.n, self.symmetric) == "dense":
             f_y = transposed_jacobian(lambda u: self.F(u, *leaves), v)
-            return np.linalg.solve(f_y if transposed or self.symmetric else f_y.T, b)
+            if self.symmetric:
+                return _core.solve_symmetric(f_y, b)
+            return np.linalg.solve(f_y if transposed else f_y.T, b)
 
         def product(p: Any, v: Any, *leaves: Any) -> Any:
             if transposed and not self.symmetric:

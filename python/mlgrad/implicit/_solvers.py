@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlgrad import _core
 from mlgrad._jacobian import jacfwd
 from mlgrad._transforms import Function, grad, jvp, vmap
 from mlgrad.implicit import _krylov
@@ -120,12 +121,12 @@ def descend(name: str, f: Function, v: Any, steps: Steps, how: Linear) -> Any:
 
 def transposed_jacobian(F: Function, v: Any) -> Any:
     """Return the transpose of the Jacobian of a function of vectors: its columns as rows."""
-    return vmap(lambda e: jvp(F, (v,), (e,))[1])(np.eye(v.shape[0], dtype=v.dtype))
+    return vmap(lambda e: jvp(F, (v,), (e,))[1])(_core.basis(v.shape, v.dtype))
 
 
 def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
     slope = grad(f)
-    unit = np.eye(v.shape[0], dtype=v.dtype)
+    unit = _core.basis(v.shape, v.dtype)
     floor = float(np.finfo(v.dtype).eps)
 
     def going(carry: Any) -> Any:
@@ -136,7 +137,7 @@ def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
         v, value, g, damping, count, _ = carry
         h = transposed_jacobian(slope, v)  # which is symmetric
         scale = largest(h) + floor
-        d = -np.linalg.solve(h + (damping + floor) * scale * unit, g)
+        d = -_core.solve_symmetric(h + (damping + floor) * scale * unit, g)
         descent = np.sum(g * d)
         new, after = f(v + d), slope(v + d)
         slack = 8 * floor * np.abs(value)

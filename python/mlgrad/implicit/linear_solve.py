@@ -132,14 +132,14 @@ def _solve(A: Any, b: Any, args: tuple[Any, ...], how: Linear, symmetric: bool) 
     n = vector.shape[0]
     if callable(A):
         if how.chosen(n, symmetric) == "dense":
-            columns = _core.vmap(lambda v: _product(A, v, unravel, args, n), 0, 1)(np.eye(n, dtype=vector.dtype))
-            return unravel(np.linalg.solve(columns, vector))
+            columns = _core.vmap(lambda v: _product(A, v, unravel, args, n), 0, 1)(_core.basis((n,), vector.dtype))
+            return unravel((_core.solve_symmetric if symmetric else np.linalg.solve)(columns, vector))
         matvec: Function = lambda v, *a: _product(A, v, unravel, a, n)
         return unravel(solve_products(matvec, vector, args, how, symmetric))
     if shape_of(A) != (n, n) or len(shape_of(b)) > 1:
         raise ValueError(f"linear_solve: A has shape {shape_of(A)}, but b has {describe(b)}: A must be {n} by {n}")
     if how.chosen(n, symmetric) == "dense" or (how.method == "auto" and n <= 2000):
-        return unravel(np.linalg.solve(A, vector))
+        return unravel((_core.solve_symmetric if symmetric else np.linalg.solve)(A, vector))
     return unravel(solve_products(lambda v, a: a @ v, vector, (A,), how, symmetric))
 
 

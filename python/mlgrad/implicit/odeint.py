@@ -9,6 +9,7 @@ import numpy as np
 from mlgrad import _core
 from mlgrad._transforms import Function
 from mlgrad._vectors import as_float_leaves, dtype_of, known, ravel, shape_of
+from mlgrad.implicit._closure import Closed
 from mlgrad.implicit._loops import scan, while_loop
 from mlgrad.implicit.errors import require, stopped
 
@@ -113,7 +114,7 @@ def _solve(
     t = _core.lift(t)
     structure = _core.tree_flatten(y0)[1]
 
-    def slope(y: Any, t: Any) -> Any:
+    def slope(y: Any, t: Any, args: tuple[Any, ...]) -> Any:
         tree = f(unravel(y), t, *args)
         if _core.tree_flatten(tree)[1] != structure:
             raise ValueError("odeint: f must give the structure of y")
@@ -124,9 +125,12 @@ def _solve(
 
     # y and t in one dtype, so that what the loops carry keeps it
     t = t.astype(y.dtype) if dtype_of(t) != dtype_of(y) else t
-    first = slope(y, t[0])
+    flow = Closed(lambda y, t, *args: slope(y, t, args), y, (t[0], *args))
+    rest = flow.leaves[1:]
+    first = flow.value
     forward = np.where(t[-1] >= t[0], 1.0, -1.0).astype(y.dtype)
-    h = np.minimum(_first_step(slope, y, first, t[0], forward, tolerances), hmax).astype(y.dtype)
+    h = _first_step(lambda y, t: flow(y, t, *rest), y, first, t[0], forward, tolerances)
+    h = np.minimum(h, hmax).astype(y.dtype)
     # y, f and t after the last step; the size of the next; start, size and slopes of the last; what went wrong
     carry = (y, first, t[0], stopped(h), (y, t[0], h * 0.0 + 1.0, *(y * 0.0 for _ in range(6))), h < 0)
 
@@ -137,15 +141,17 @@ def _solve(
 
         def step(inner: Any) -> Any:
             state, steps = inner
-            return _step(slope, state, forward, tolerances, hmax), steps + 1
+            return _step(flow, rest, state, forward, tolerances, hmax), steps + 1
 
         (y, dy, t, h, last, failed), steps = while_loop(going, step, (carry, 0))
         failed = failed | (steps >= mxstep)
-        return (y, dy, t, h, last, failed), _between(last, target)
+        return (y, dy, t, h, last, failed), last
 
     if shape_of(t)[0] == 1:
         return _core.tree_map(lambda leaf: leaf[None], unravel(y))
-    carry, found = scan(to, carry, t[1:])
+    # the last step before each time, and then all times at once
+    carry, steps = scan(to, carry, t[1:])
+    found = _between(steps, t[1:])
     factor = require(
         ~carry[-1],
         carry[2],
@@ -177,38 +183,62 @@ def _combined(weights: tuple[float, ...], slopes: list[Any]) -> Any:
     total: Any = None
     for w, k in zip(weights, slopes, strict=False):
         if w:
-            total = w * k if total is None else total + w * k
+            # literals: a loop's body has them in its plan
+            term = _core.literal(w, k.dtype) * k
+            total = term if total is None else total + term
     return total
 
 
-def _step(slope: Function, state: Any, forward: Any, tolerances: tuple[float, float], hmax: float) -> Any:
-    """Try one step; the state stays what it is, but for the size of the step, where the error is too large."""
-    y, dy, t, h, last, _ = state
-    signed = forward * h
+def _stages(slope: Function, y: Any, dy: Any, t: Any, h: Any) -> tuple[Any, Any, list[Any]]:
+    """Return y and t after a step of size h from a point where the slope is dy, and the slopes at all stages."""
     slopes = [dy]
     for weights, node in zip(STAGES, NODES, strict=True):
-        slopes.append(slope(y + signed * _combined(weights, slopes), t + node * signed))
-    y1, t1 = y + signed * _combined(WEIGHTS, slopes), t + signed
+        slopes.append(slope(y + h * _combined(weights, slopes), t + _core.literal(node, t.dtype) * h))
+    y1, t1 = y + h * _combined(WEIGHTS, slopes), t + h
     slopes.append(slope(y1, t1))
-    rtol, atol = tolerances
-    ratio = signed * _combined(ERROR, slopes) / (atol + rtol * np.maximum(np.abs(y), np.abs(y1)))
-    error = np.mean(stopped(ratio) ** 2)
+    return y1, t1, slopes
+
+
+def _step(
+    flow: Function,
+    rest: tuple[Any, ...],
+    state: Any,
+    forward: Any,
+    tolerances: tuple[float, float],
+    hmax: float,
+) -> Any:
+    """Try one step; the state stays what it is, but for the size of the step, where the error is too large."""
+    y, dy, t, h, last, _ = state
+    number = lambda v: _core.literal(v, y.dtype)
+    signed = forward * h
+    # whether the step is good enough, as a constant for derivatives
+    still = stopped((y, dy, t, rest))
+    y1, _, slopes = _stages(lambda y, t: flow(y, t, *still[3]), *still[:3], signed)
+    rtol, atol = (number(v) for v in tolerances)
+    ratio = signed * _combined(ERROR, slopes) / (atol + rtol * np.maximum(np.abs(still[0]), np.abs(y1)))
+    error = stopped(np.mean(ratio * ratio))
     good = error <= 1.0
     # nan counts as a failure that calls for the shortest step
-    factor = np.where(error >= 0, 0.9 * np.maximum(error, 1e-12) ** -0.1, 0.2)
-    factor = np.clip(factor, 0.2, np.where(good, 10.0, 1.0))
-    new = stopped(np.minimum(h * factor, hmax)).astype(y.dtype)
-    failed = ~good & (new <= 4 * np.finfo(y.dtype).eps * np.abs(stopped(t)))
-    del slopes[1]  # which the solution between the ends does not need either
-    pairs = zip((y1, slopes[-1], t1, y, t, signed, *slopes), (y, dy, t, *last), strict=True)
-    chosen = [np.where(good, a, b) for a, b in pairs]
+    factor = np.where(error >= 0, number(0.9) * np.maximum(error, number(1e-12)) ** number(-0.1), number(0.2))
+    factor = np.minimum(np.maximum(factor, number(0.2)), np.where(good, number(10.0), 1.0))
+    new = stopped(np.minimum(h * factor, number(hmax)))
+    failed = ~good & (new <= number(4 * float(np.finfo(y.dtype).eps)) * np.abs(still[2]))
+    # the same once more, for derivatives: a plan computes it once. Nothing flows through a step that was not good, in
+    # which there may be nan
+    flowing = lambda x: np.where(good, x, stopped(x))
+    gated = tuple(flowing(x) for x in rest)
+    y1, t1, slopes = _stages(lambda y, t: flow(y, t, *gated), flowing(y), flowing(dy), flowing(t), signed)
+    del slopes[1]  # which the solution between the ends does not need
+    after = _core.dense((y1, slopes[-1], t1, flowing(y), flowing(t), signed, *slopes))
+    chosen = [np.where(good, a, b) for a, b in zip(after, (y, dy, t, *last), strict=True)]
     return chosen[0], chosen[1], chosen[2], new, tuple(chosen[3:]), failed | (new <= 0)
 
 
-def _between(last: Any, target: Any) -> Any:
-    """Return the solution at `target`, within the last step."""
-    y, t, h, *slopes = last
-    at = target - t
-    x = at / h
+def _between(steps: Any, times: Any) -> Any:
+    """Return the solution at each of the times, within the step that was the last before it."""
+    y, t, h, *slopes = steps
+    at = times - t
+    x = (at / h)[:, None]
+    at = at[:, None]
     curve = [_combined(tuple(row[k] for row in BETWEEN), slopes) for k in range(3)]
     return y + at * (slopes[0] + x * (curve[0] + x * (curve[1] + x * curve[2])))

@@ -115,7 +115,8 @@ fn plain(t: &Tape) -> Vec<Vec<f64>> {
             Op::Leaf(Leaf::Param) => numbers(&bytes_of(n.value.as_ref().unwrap(), n.dtype), n.dtype),
             Op::Leaf(Leaf::Literal(bits)) => vec![mlgrad_core::tape::value::number_of(*bits, n.dtype); size],
             Op::Leaf(Leaf::Iota(axis)) => (0..size).map(|i| index_of(i, &n.shape)[*axis as usize] as f64).collect(),
-            Op::Leaf(Leaf::Alias | Leaf::Stop) => input(0).clone(),
+            Op::Leaf(Leaf::Eye) => (0..size).map(|i| f64::from(i % (n.shape[0] + 1) == 0)).collect(),
+            Op::Leaf(Leaf::Alias | Leaf::Stop | Leaf::Dense) => input(0).clone(),
             Op::Unary(u) => input(0)
                 .iter()
                 .map(|&x| {
@@ -392,12 +393,12 @@ fn random(seed: u64, steps: usize, lengths: &[usize]) -> Tape {
 }
 
 const CHOICES: [Options; 6] = [
-    Options { simplify: false, fuse: false, small: 1024 },
-    Options { simplify: false, fuse: false, small: 0 },
-    Options { simplify: false, fuse: true, small: 0 },
-    Options { simplify: true, fuse: true, small: 16 },
-    Options { simplify: true, fuse: true, small: 0 },
-    Options { simplify: true, fuse: true, small: 1024 },
+    Options { simplify: false, fuse: false, small: 1024, body: false },
+    Options { simplify: false, fuse: false, small: 0, body: false },
+    Options { simplify: false, fuse: true, small: 0, body: false },
+    Options { simplify: true, fuse: true, small: 16, body: true },
+    Options { simplify: true, fuse: true, small: 0, body: false },
+    Options { simplify: true, fuse: true, small: 1024, body: false },
 ];
 
 /// Every choice of options gives the same bits, close to what the plain evaluator gives.

@@ -134,9 +134,13 @@ pub fn raising(t: &mlgrad_core::tape::Tape, start: usize) -> SmallVec<[NodeId; 2
             t.node(n).scope == 0
                 && match t.op(n) {
                     Op::Gather(Gather::CheckIndex { .. })
-                    | Op::Linalg(Linalg::Solve | Linalg::Inv | Linalg::Cholesky | Linalg::TriangularSolve { .. }) => {
-                        true
-                    }
+                    | Op::Linalg(
+                        Linalg::Solve
+                        | Linalg::SolveSymmetric
+                        | Linalg::Inv
+                        | Linalg::Cholesky
+                        | Linalg::TriangularSolve { .. },
+                    ) => true,
                     // one result stands for all
                     Op::Project(Project(0)) => matches!(t.op(t.input(n, 0)), Op::Factor(Factor::Eigh | Factor::Svd)),
                     _ => false,

@@ -80,7 +80,7 @@ fn memory_stats(py: Python<'_>, reset_peak: bool) -> PyResult<Bound<'_, PyDict>>
 #[pyo3(signature = (*, simplify = true, fuse = true, small = None))]
 fn set_options(simplify: bool, fuse: bool, small: Option<usize>) {
     let default = plan::Options::default();
-    plan::set_options(plan::Options { simplify, fuse, small: small.unwrap_or(default.small) });
+    plan::set_options(plan::Options { simplify, fuse, small: small.unwrap_or(default.small), ..default });
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -54,6 +54,9 @@ pub fn nanoseconds(c: &Control, plans: &[Arc<Plan>]) -> usize {
 struct Step<'a> {
     plan: &'a Plan,
     frame: Option<Box<Frame>>,
+    /// So many parameters stay the same from step to step.
+    fixed: usize,
+    /// The others.
     params: Vec<*const u8>,
     outputs: Vec<*mut u8>,
     /// Where what stands for effects is written, and never read.
@@ -61,9 +64,14 @@ struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    fn new(plan: &'a Plan) -> Result<Step<'a>> {
-        let frame = Some(plan.runner().frame()?);
-        Ok(Step { plan, frame, params: Vec::new(), outputs: Vec::new(), aside: Vec::new() })
+    /// # Safety
+    /// The parameters that stay the same can be read, for the lengths that the plan has for them, until the last step.
+    unsafe fn new(plan: &'a Plan, fixed: &[*const u8]) -> Result<Step<'a>> {
+        let mut frame = plan.runner().frame()?;
+        // SAFETY: the caller's.
+        unsafe { plan.runner().begin(&mut frame, fixed) };
+        let fixed = fixed.len();
+        Ok(Step { plan, frame: Some(frame), fixed, params: Vec::new(), outputs: Vec::new(), aside: Vec::new() })
     }
 
     /// Gives the outputs behind those that are there already a place.
@@ -82,7 +90,7 @@ impl<'a> Step<'a> {
     unsafe fn run(&mut self) -> Result<()> {
         match &mut self.frame {
             // SAFETY: the caller's.
-            Some(frame) => unsafe { self.plan.runner().step(frame, &self.params, &self.outputs) },
+            Some(frame) => unsafe { self.plan.runner().step(frame, self.fixed, &self.params, &self.outputs) },
             None => Err(Error::Internal("a step without memory".into())),
         }
     }
@@ -266,7 +274,8 @@ impl Call {
             taken = index.clamp(0, b.bodies.len() as i64 - 1) as usize;
             first = 1;
         }
-        let mut step = Step::new(&self.bodies[taken])?;
+        // SAFETY: nothing stays the same.
+        let mut step = unsafe { Step::new(&self.bodies[taken], &[])? };
         step.params.extend((first..self.arguments.len()).map(|k| self.input(k, bases).cast_const()));
         step.outputs.extend((0..b.bodies[taken].outputs().len()).filter_map(|k| self.result(k, bases)));
         step.set_effects_aside()?;
@@ -278,7 +287,9 @@ impl Call {
     /// As for `run`.
     unsafe fn for_loop(&self, f: &For, bases: Bases<'_>) -> Result<()> {
         let plan = &self.bodies[0];
-        let mut step = Step::new(plan)?;
+        let consts: Vec<*const u8> = (0..f.consts).map(|k| self.input(k, bases).cast_const()).collect();
+        // SAFETY: the inputs are those of the body.
+        let mut step = unsafe { Step::new(plan, &consts)? };
         let bytes: Vec<usize> = plan.param_bytes().collect();
         let (first, end) = (f.consts, f.consts + f.carries);
         let start: Vec<*const u8> = (first..end).map(|k| self.input(k, bases).cast_const()).collect();
@@ -299,8 +310,7 @@ impl Call {
         }
         let history: Vec<(usize, Slices)> =
             (0..f.carries).filter_map(|k| Some((k, Slices::read(self.result(count + k, bases)?, size(k))))).collect();
-        step.params.extend((0..first).map(|k| self.input(k, bases).cast_const()));
-        step.params.resize(bytes.len(), std::ptr::null());
+        step.params.resize(bytes.len() - first, std::ptr::null());
         step.outputs.resize(f.carries + ys.len(), std::ptr::null_mut());
         step.set_effects_aside()?;
         let mut watch = Watch::new(plan.nanoseconds());
@@ -312,9 +322,9 @@ impl Call {
                 unsafe { std::ptr::copy_nonoverlapping(carries.sides[0][*k], h.at(i), h.bytes) };
             }
             for (k, &at) in carries.sides[0].iter().enumerate() {
-                step.params[first + k] = at;
+                step.params[k] = at;
             }
-            for (p, x) in step.params[end..].iter_mut().zip(&xs) {
+            for (p, x) in step.params[f.carries..].iter_mut().zip(&xs) {
                 *p = x.at(i);
             }
             step.outputs[..f.carries].copy_from_slice(&carries.sides[1]);
@@ -338,7 +348,8 @@ impl Call {
     /// As for `run`.
     unsafe fn while_loop(&self, w: &While, bases: Bases<'_>) -> Result<()> {
         let consts: Vec<*const u8> = (0..w.consts).map(|k| self.input(k, bases).cast_const()).collect();
-        let mut condition = Step::new(&self.bodies[0])?;
+        // SAFETY: the inputs are those of the condition.
+        let mut condition = unsafe { Step::new(&self.bodies[0], &consts)? };
         let mut holds = 0u64;
         condition.outputs.push(std::ptr::from_mut(&mut holds).cast());
         condition.set_effects_aside()?;
@@ -347,7 +358,8 @@ impl Call {
         let mut at = w.consts;
         for (s, stage) in w.stages.iter().enumerate() {
             let plan = &self.bodies[s + 1];
-            let mut step = Step::new(plan)?;
+            // SAFETY: the inputs are those of the body.
+            let mut step = unsafe { Step::new(plan, &consts)? };
             let bytes: Vec<usize> = plan.param_bytes().collect();
             let (first, end) = (w.consts, w.consts + stage.carries());
             let start: Vec<*const u8> = (at..at + stage.carries()).map(|k| self.input(k, bases).cast_const()).collect();
@@ -362,8 +374,7 @@ impl Call {
                     }
                 }
             }
-            step.params.extend(&consts);
-            step.params.resize(bytes.len(), std::ptr::null());
+            step.params.resize(bytes.len() - first, std::ptr::null());
             step.outputs.resize(stage.carries(), std::ptr::null_mut());
             step.set_effects_aside()?;
             let mut watch = Watch::new(plan.nanoseconds() + self.bodies[0].nanoseconds());
@@ -378,7 +389,6 @@ impl Call {
                 }
                 if s == 0 {
                     condition.params.clear();
-                    condition.params.extend(&consts);
                     condition.params.extend(carries.sides[0].iter().map(|p| p.cast_const()));
                     // SAFETY: constants and carries are as long as the condition says; its result is one byte.
                     unsafe { condition.run()? };
@@ -392,9 +402,9 @@ impl Call {
                 }
                 let i = if stage.reverse { steps - 1 - done } else { done };
                 for (k, &at) in carries.sides[0].iter().enumerate() {
-                    step.params[first + k] = at;
+                    step.params[k] = at;
                 }
-                for (p, r) in step.params[end..].iter_mut().zip(&stage.reads) {
+                for (p, r) in step.params[stage.carries()..].iter_mut().zip(&stage.reads) {
                     let from = usize::from(r.stage);
                     let order = if w.stages[from].reverse { steps - 1 - i } else { i };
                     *p = match &stacks[from][usize::from(r.slot)] {

@@ -18,3 +18,4 @@ pub mod rows;
 pub mod run;
 pub mod straight;
 pub mod strided;
+mod symmetric;

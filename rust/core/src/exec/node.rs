@@ -15,6 +15,7 @@ use super::control;
 use super::gemm::{self, Mat, Steps};
 use super::pool;
 use super::region::{Bases, Place};
+use super::symmetric;
 use crate::linalg::{self, Input, Output};
 use crate::ops::{Gather, Linalg, Op, Primitive, Scan, Sort, Window, Windowed, disjoint};
 use crate::plan::Plan;
@@ -344,6 +345,12 @@ impl Call {
                 Linalg::Solve => linalg::batched(many, [a, one(1, n * right, &rows)?], [out], |[a, b], [x]| {
                     linalg::solve(a, b, n, right, x)
                 }),
+                Linalg::SolveSymmetric => {
+                    let mut scratch = symmetric::Scratch::new(n, right);
+                    linalg::batched(many, [a, one(1, n * right, &rows)?], [out], |[a, b], [x]| {
+                        symmetric::solve(a, b, n, right, &mut scratch, x)
+                    })
+                }
                 Linalg::TriangularSolve { lower, transpose } => {
                     let t = linalg::Triangle { lower, transpose, unit_diagonal: false };
                     linalg::batched(many, [a, one(1, n * right, &rows)?], [out], |[a, b], [x]| {
@@ -424,7 +431,16 @@ impl fmt::Display for Call {
             write!(f, "{}{}{}", if k == 0 { " " } else { ", " }, a.dtype, shape::show(&a.shape))?;
         }
         write!(f, " -> {}{}", self.dtype, shape::show(&self.shape))?;
-        if self.stolen { write!(f, " in place") } else { Ok(()) }
+        if self.stolen {
+            write!(f, " in place")?;
+        }
+        // what control flow runs
+        for body in &self.bodies {
+            for line in body.to_string().lines() {
+                write!(f, "\n    {line}")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -340,29 +340,59 @@ impl Runner {
         Ok(())
     }
 
-    /// One run in memory that the caller brings: an address for each parameter, and for each output.
+    /// Begins a number of steps in which the first parameters stay the same.
     ///
     /// # Safety
-    /// The parameters can be read, aligned for their dtypes, and the outputs written, for the lengths in the code; outputs that
-    /// are not copied out of the arena have room for whole vectors.
-    pub(super) unsafe fn step(&self, frame: &mut Frame, params: &[*const u8], outputs: &[*mut u8]) -> Result<()> {
-        let code = &self.code;
-        if params.len() != code.params.len() || outputs.len() != code.outputs.len() {
-            return Err(Error::Internal("a body with other parameters or outputs than its loop".into()));
-        }
+    /// The parameters can be read, aligned for their dtypes, for the lengths in the code; those that are not copied until the
+    /// last step.
+    pub(super) unsafe fn begin(&self, frame: &mut Frame, fixed: &[*const u8]) {
         let arena = frame.arena.as_mut_ptr();
         frame.bases.clear();
         frame.bases.push(arena);
-        frame.bases.push(arena.wrapping_add(code.small));
-        for (&p, slot) in params.iter().zip(&code.params) {
+        frame.bases.push(arena.wrapping_add(self.code.small));
+        // SAFETY: the caller's.
+        unsafe { self.bring(frame, fixed, 0) };
+    }
+
+    /// # Safety
+    /// As for `begin`.
+    #[inline(always)]
+    unsafe fn bring(&self, frame: &mut Frame, params: &[*const u8], first: usize) {
+        let arena = frame.arena.as_mut_ptr();
+        for (&p, slot) in params.iter().zip(&self.code.params[first..]) {
             if let Some(at) = slot.copied {
                 // SAFETY: the slot was laid out for so many bytes, and the caller's.
                 unsafe { copy(p, arena.add(at), slot.bytes) };
             }
             frame.bases.push(p.cast_mut());
         }
+    }
+
+    /// One step in memory that the caller brings: an address for each of the other parameters, and for each output.
+    ///
+    /// # Safety
+    /// As for `begin`, which came before with `fixed` parameters; and the outputs can be written for the lengths in the code,
+    /// those that are not copied out of the arena in whole vectors.
+    pub(super) unsafe fn step(
+        &self,
+        frame: &mut Frame,
+        fixed: usize,
+        params: &[*const u8],
+        outputs: &[*mut u8],
+    ) -> Result<()> {
+        let code = &self.code;
+        if fixed + params.len() != code.params.len()
+            || frame.bases.len() < FIRST + fixed
+            || outputs.len() != code.outputs.len()
+        {
+            return Err(Error::Internal("a body with other parameters or outputs than its loop".into()));
+        }
+        frame.bases.truncate(FIRST + fixed);
+        // SAFETY: the caller's.
+        unsafe { self.bring(frame, params, fixed) };
         frame.bases.extend_from_slice(outputs);
         self.units(frame)?;
+        let arena = frame.arena.as_mut_ptr();
         for (o, &to) in code.outputs.iter().zip(outputs) {
             if let Some(at) = o.copied {
                 // SAFETY: as above.
@@ -373,16 +403,23 @@ impl Runner {
     }
 }
 
+/// The bases before those of the parameters: small arrays, large ones.
+const FIRST: usize = 2;
+
 /// # Safety
 /// As for `copy_nonoverlapping`.
 #[inline(always)]
 unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
     // SAFETY: the caller's.
     unsafe {
-        if bytes == 8 {
-            to.cast::<[u8; 8]>().write(from.cast::<[u8; 8]>().read());
-        } else {
-            std::ptr::copy_nonoverlapping(from, to, bytes);
+        // lengths that the compiler knows need no call
+        match bytes {
+            8 => to.cast::<[u8; 8]>().write(from.cast::<[u8; 8]>().read()),
+            16 => to.cast::<[u8; 16]>().write(from.cast::<[u8; 16]>().read()),
+            24 => to.cast::<[u8; 24]>().write(from.cast::<[u8; 24]>().read()),
+            32 => to.cast::<[u8; 32]>().write(from.cast::<[u8; 32]>().read()),
+            1 => to.write(from.read()),
+            _ => std::ptr::copy_nonoverlapping(from, to, bytes),
         }
     }
 }

@@ -96,6 +96,13 @@ impl Strided {
         const MAX: usize = crate::tape::shape::MAX_RANK;
         let rank = self.dims.len();
         let inner = rank - 1;
+        if inner == 0 {
+            // SAFETY: the caller's.
+            return unsafe {
+                let first = self.offset + start as isize * self.strides[0];
+                row::<T>(src.wrapping_offset(first), self.strides[0], len, dst)
+            };
+        }
         let mut index = [0usize; MAX + 1];
         let mut rest = start;
         let mut at = self.offset;

@@ -32,17 +32,23 @@ fn square_shape(what: &str, s: &[usize]) -> Result<()> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum System {
     General,
+    Symmetric,
     Triangular { lower: bool, transpose: bool },
 }
 
 impl System {
     fn name(self) -> &'static str {
-        if self == System::General { "solve" } else { "solve_triangular" }
+        match self {
+            System::General => "solve",
+            System::Symmetric => "solve_symmetric",
+            System::Triangular { .. } => "solve_triangular",
+        }
     }
 
     fn solve(self, t: &mut Tape, a: NodeId, b: NodeId) -> Result<NodeId> {
         match self {
             System::General => t.solve(a, b),
+            System::Symmetric => t.solve_symmetric(a, b),
             System::Triangular { lower, transpose } => t.triangular_solve(a, b, lower, transpose),
         }
     }
@@ -116,6 +122,12 @@ fn system(t: &mut Tape, how: System, a: Operand, b: Operand) -> Result<(NodeId, 
 pub fn solve(t: &mut Tape, a: Operand, b: Operand) -> Result<NodeId> {
     let (a, b) = system(t, System::General, a, b)?;
     System::General.call(t, a, b)
+}
+
+/// a⁻¹ b for a symmetric a, of which the lower triangle may be all that is read.
+pub fn solve_symmetric(t: &mut Tape, a: Operand, b: Operand) -> Result<NodeId> {
+    let (a, b) = system(t, System::Symmetric, a, b)?;
+    System::Symmetric.call(t, a, b)
 }
 
 /// a⁻¹ b (or a⁻ᵀ b) for a triangular a, as scipy.linalg.solve_triangular; `unit`: its diagonal is taken as 1.

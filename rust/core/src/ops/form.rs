@@ -37,7 +37,7 @@ impl Op {
     /// The form of the operation; `None` where it has no inputs, or is written by its name alone.
     pub fn form(&self) -> Option<Form> {
         Some(match self {
-            Op::Leaf(Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_))
+            Op::Leaf(Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_) | Leaf::Eye)
             | Op::Project(_)
             | Op::Factor(_)
             | Op::Custom(_)
@@ -46,6 +46,7 @@ impl Op {
                 return None;
             }
             Op::Leaf(Leaf::Alias) => elementwise("a", &["1"]),
+            Op::Leaf(Leaf::Dense) => elementwise("a", &["1"]),
             Op::Leaf(Leaf::Stop) => elementwise("stop_gradient(a)", &["0"]),
             Op::Unary(u) => unary(*u),
             Op::Binary(b) => binary(*b),
@@ -188,6 +189,7 @@ fn binary(op: Binary) -> Form {
 fn linalg(op: &Linalg) -> Form {
     match op {
         Linalg::Solve => pullback("solve(a, b)", &["-solve(a.T, g) @ y.T", "solve(a.T, g)"]),
+        Linalg::SolveSymmetric => pullback("solve(a, b)", &["-solve(a, g) @ y.T", "solve(a, g)"]),
         Linalg::TriangularSolve { transpose: false, .. } => {
             pullback("solve_triangular(a, b)", &["-solve_triangular(a.T, g) @ y.T", "solve_triangular(a.T, g)"])
         }

@@ -12,10 +12,14 @@ pub enum Leaf {
     Literal(u64),
     /// The index along an axis.
     Iota(u8),
+    /// The identity matrix, as the unit vectors of a basis: the zeros beside its diagonal are structural.
+    Eye,
     /// The argument of a transform: an identity that is not looked through while the transform is open.
     Alias,
     /// An identity that derivatives do not pass.
     Stop,
+    /// An identity where structural zeros of a cotangent become numbers: what lies before it is not masked.
+    Dense,
 }
 
 impl Primitive for Leaf {
@@ -24,8 +28,10 @@ impl Primitive for Leaf {
             Leaf::Param => "param",
             Leaf::Literal(_) => "literal",
             Leaf::Iota(_) => "iota",
+            Leaf::Eye => "eye",
             Leaf::Alias => "alias",
             Leaf::Stop => "stop_gradient",
+            Leaf::Dense => "dense",
         }
     }
 
@@ -38,14 +44,14 @@ impl Primitive for Leaf {
 
     fn vjp(&self, r: &mut Reverse<'_>, node: NodeId, g: NodeId) -> Result<Cotangents> {
         Ok(match self {
-            Leaf::Alias => [Some(g.into())].into_iter().collect(),
+            Leaf::Alias | Leaf::Dense => [Some(g.into())].into_iter().collect(),
             _ => none(r.t.inputs(node).len()),
         })
     }
 
     fn jvp(&self, _: &mut Tape, _: NodeId, tangents: &[Option<NodeId>]) -> Result<Option<NodeId>> {
         Ok(match self {
-            Leaf::Alias => tangents[0],
+            Leaf::Alias | Leaf::Dense => tangents[0],
             _ => None,
         })
     }
@@ -54,11 +60,15 @@ impl Primitive for Leaf {
         match self {
             Leaf::Alias => Ok(b.inputs[0].0),
             Leaf::Stop => t.stop_gradient(b.inputs[0].0),
+            Leaf::Dense => t.dense(b.inputs[0].0),
             _ => Err(Error::Internal(format!("batching the leaf %{}", node.0))),
         }
     }
 
     fn zeros(&self) -> Zeros {
-        Zeros::Elementwise
+        match self {
+            Leaf::Dense => Zeros::Stopped,
+            _ => Zeros::Elementwise,
+        }
     }
 }

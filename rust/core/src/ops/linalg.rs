@@ -10,6 +10,8 @@ use crate::{Error, Result};
 pub enum Linalg {
     /// (a: n×n, b: n×k): a⁻¹ b
     Solve,
+    /// The same for a symmetric a, by Cholesky's factor where it has one.
+    SolveSymmetric,
     /// (l: n×n, b: n×k): the same for a triangular l (or its transpose), whose other triangle is not read.
     TriangularSolve {
         lower: bool,
@@ -27,6 +29,7 @@ impl Linalg {
     fn label(&self) -> &'static str {
         match self {
             Linalg::Solve => "solve",
+            Linalg::SolveSymmetric => "solve_symmetric",
             Linalg::TriangularSolve { .. } => "solve_triangular",
             Linalg::Inv => "inv",
             Linalg::Det => "det",
@@ -54,9 +57,14 @@ impl Primitive for Linalg {
         let (want_a, t) = (r.want(0), &mut *r.t);
         let mut out = none(inputs.len());
         match *self {
-            Linalg::Solve => {
-                let at = t.matrix_transpose(a)?;
-                let gb = t.solve(at, g)?;
+            Linalg::Solve | Linalg::SolveSymmetric => {
+                let gb = match *self {
+                    Linalg::SolveSymmetric => t.solve_symmetric(a, g)?,
+                    _ => {
+                        let at = t.matrix_transpose(a)?;
+                        t.solve(at, g)?
+                    }
+                };
                 if want_a {
                     let yt = t.matrix_transpose(y)?;
                     let p = t.matmul(gb, yt)?;
@@ -123,7 +131,7 @@ impl Primitive for Linalg {
         let a = t.input(y, 0);
         let da = tangents[0];
         Ok(Some(match *self {
-            Linalg::Solve | Linalg::TriangularSolve { .. } => {
+            Linalg::Solve | Linalg::SolveSymmetric | Linalg::TriangularSolve { .. } => {
                 let mut source = tangents[1];
                 if let Some(da) = da {
                     let da = match *self {
@@ -142,6 +150,7 @@ impl Primitive for Linalg {
                 let Some(source) = source else { return Ok(None) };
                 match *self {
                     Linalg::TriangularSolve { lower, transpose } => t.triangular_solve(a, source, lower, transpose)?,
+                    Linalg::SolveSymmetric => t.solve_symmetric(a, source)?,
                     _ => t.solve(a, source)?,
                 }
             }
@@ -195,6 +204,10 @@ impl Primitive for Linalg {
             Linalg::Solve => {
                 let (x, y) = (b.full(t, 0)?, b.full(t, 1)?);
                 t.solve(x, y)
+            }
+            Linalg::SolveSymmetric => {
+                let (x, y) = (b.full(t, 0)?, b.full(t, 1)?);
+                t.solve_symmetric(x, y)
             }
             Linalg::TriangularSolve { lower, transpose } => {
                 let (x, y) = (b.full(t, 0)?, b.full(t, 1)?);
@@ -253,6 +266,11 @@ impl Tape {
     /// a⁻¹ b for matrices with equal batch axes.
     pub fn solve(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
         self.system(Linalg::Solve, a, b)
+    }
+
+    /// The same for symmetric matrices, whose lower triangles are enough.
+    pub fn solve_symmetric(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.system(Linalg::SolveSymmetric, a, b)
     }
 
     /// l⁻¹ b, or l⁻ᵀ b, for a triangular l.

@@ -1,6 +1,6 @@
 //! Matrix products with equal batch axes: (…, m, k) @ (…, k, n) -> (…, m, n).
 
-use super::{Batch, Cotangents, Primitive, Reverse, Zeros, none};
+use super::{Batch, Cotangents, Leaf, Movement, Op, Primitive, Reverse, Zeros, none};
 use crate::tape::{NodeId, Shape, Tape, shape};
 use crate::{Error, Result};
 
@@ -80,9 +80,34 @@ impl Tape {
                 self.dtype(b)
             )));
         }
+        // as a basis of tangents passes a product; its zeros are structural
+        if self.is_eye(b) {
+            return Ok(a);
+        }
+        if self.is_eye(a) {
+            return Ok(b);
+        }
         let mut to: Shape = x.clone();
         to[n - 1] = y[n - 1];
         let dtype = self.dtype(a);
         self.push(MatMul.into(), &[a, b], to, dtype)
+    }
+
+    /// Whether this is [`Leaf::Eye`], perhaps transposed, with axes of length 1 put in and taken out.
+    fn is_eye(&self, x: NodeId) -> bool {
+        let n = self.node(x);
+        if n.shape.len() != 2 || n.shape[0] != n.shape[1] || n.shape[0] < 2 {
+            return false;
+        }
+        let mut at = x;
+        loop {
+            let n = self.node(at);
+            let square = n.shape.iter().filter(|&&d| d != 1).eq([&self.node(x).shape[0]; 2]);
+            match n.op {
+                Op::Leaf(Leaf::Eye) => return true,
+                Op::Movement(Movement::Reshape | Movement::Transpose(_)) if square => at = n.inputs[0],
+                _ => return false,
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Batch, Cotangents, Op, Primitive, Reverse, Zeros, none};
+use super::{Batch, Cotangents, Leaf, Op, Primitive, Reverse, Zeros, none};
 use crate::tape::{NodeId, Shape, Tape, shape};
 use crate::{Error, Result};
 
@@ -49,6 +49,17 @@ impl Window {
     /// The window that begins at `start` and takes every element.
     pub fn at(start: &[i64]) -> Window {
         Window { start: start.into(), step: SmallVec::from_elem(1, start.len()) }
+    }
+
+    /// Whether a window of the whole's shape has all of its elements, along some axes from the last to the first: so it is
+    /// its own inverse.
+    pub fn turns(&self, whole: &[usize]) -> bool {
+        (0..whole.len()).all(|i| match self.step[i] {
+            _ if whole[i] == 1 => self.start[i] == 0,
+            1 => self.start[i] == 0,
+            -1 => self.start[i] == whole[i] as i64 - 1,
+            _ => false,
+        })
     }
 
     fn check(&self, what: &str, whole: &[usize], piece: &[usize]) -> Result<()> {
@@ -244,6 +255,12 @@ impl Tape {
             if self.dtype(p) != dtype {
                 return Err(Error::Internal(format!("assemble of {dtype} and {}", self.dtype(p))));
             }
+        }
+        if let (Op::Leaf(Leaf::Literal(bits)), [w]) = (self.op(first).clone(), &windows[..])
+            && self.shape(first).as_slice() == to
+            && w.turns(to)
+        {
+            return self.push(Op::Leaf(Leaf::Literal(bits)), &[], to.into(), dtype);
         }
         self.push(Windowed::Assemble(windows).into(), pieces, to.into(), dtype)
     }

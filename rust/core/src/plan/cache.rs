@@ -131,8 +131,17 @@ impl Cache {
 
 /// The plan of a program of this structure, made now if there is none.
 pub fn plan_for(program: Program) -> Result<Arc<Plan>> {
-    let key = program.key();
-    match find(key) {
+    plan_with(program, options())
+}
+
+/// The same for what is run step by step.
+pub fn plan_for_body(program: Program) -> Result<Arc<Plan>> {
+    plan_with(program, Options { body: true, ..options() })
+}
+
+fn plan_with(program: Program, options: Options) -> Result<Arc<Plan>> {
+    let key = (program.key(), options);
+    match look_up(key) {
         Some(plan) => Ok(plan),
         None => make(key, program),
     }
@@ -140,10 +149,14 @@ pub fn plan_for(program: Program) -> Result<Arc<Plan>> {
 
 /// The plan of the programs of this key, if there is one.
 pub(super) fn find(key: u128) -> Option<Arc<Plan>> {
+    look_up((key, options()))
+}
+
+fn look_up(key: Key) -> Option<Arc<Plan>> {
     let mut guard = locked();
     let cache = guard.get_or_insert_default();
     let now = cache.now();
-    let Some(plan) = cache.plans.entries.get(&(key, options())) else {
+    let Some(plan) = cache.plans.entries.get(&key) else {
         cache.misses += 1;
         return None;
     };
@@ -152,16 +165,19 @@ pub(super) fn find(key: u128) -> Option<Arc<Plan>> {
     Some(Arc::clone(plan))
 }
 
-/// The plan of a program that has none.
-pub(super) fn make(key: u128, program: Program) -> Result<Arc<Plan>> {
-    let options = options();
+/// The plan of a program of this key that has none.
+pub(super) fn make_for(key: u128, program: Program) -> Result<Arc<Plan>> {
+    make((key, options()), program)
+}
+
+fn make(key: Key, program: Program) -> Result<Arc<Plan>> {
     // planned without the lock; of two threads with one program the later one wins
-    let plan = Arc::new(Plan::new(program, options)?);
+    let plan = Arc::new(Plan::new(program, key.1)?);
     let mut guard = locked();
     let cache = guard.get_or_insert_default();
     plan.used.store(cache.now(), Relaxed);
     let limits = cache.limits();
-    let dropped = cache.plans.insert((key, options), Arc::clone(&plan), limits);
+    let dropped = cache.plans.insert(key, Arc::clone(&plan), limits);
     drop(guard);
     drop(dropped);
     Ok(plan)

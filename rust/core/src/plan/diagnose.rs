@@ -94,7 +94,7 @@ pub fn first_bad(p: &Program, params: &[Value], infs: bool) -> Result<Option<Fou
         let given = values[i].is_some();
         if !given {
             values[i] = match n.op {
-                Op::Leaf(Leaf::Alias | Leaf::Stop) => values[n.inputs[0] as usize].clone(),
+                Op::Leaf(Leaf::Alias | Leaf::Stop | Leaf::Dense) => values[n.inputs[0] as usize].clone(),
                 _ => Some(single(p, i, &values)?),
             };
         }

@@ -9,11 +9,12 @@ use smallvec::SmallVec;
 use super::absorb::{self, Absorbed, Absorption};
 use super::frame::Frame;
 use super::kernel;
+use super::layout::{self, Want};
 use super::program::Program;
 use super::shift::Shifts;
 use super::view::View;
 use crate::math::{self, Kernel};
-use crate::ops::{Binary, Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Unary, Windowed};
+use crate::ops::{Binary, Cast, Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Unary, Windowed};
 use crate::tape::{Axes, DType, Shape, shape};
 use crate::{Error, Result};
 
@@ -120,13 +121,14 @@ pub(super) struct Value {
 pub(super) struct Builder<'a> {
     pub(super) p: &'a Program,
     pub(super) ir: Ir,
-    values: Vec<Value>,
+    pub(super) values: Vec<Value>,
     consts: FxHashMap<(u64, DType), u32>,
     iotas: FxHashMap<usize, u32>,
     /// Sines and cosines, by what they are of.
     angles: FxHashMap<(Ref, bool), u32>,
     absorption: Absorption,
     pub(super) shifts: Shifts,
+    pub(super) wants: Vec<Want>,
 }
 
 /// Arrays of more than `over` elements that are put together from pieces become elementwise nodes where that pays.
@@ -140,6 +142,7 @@ pub fn build(p: &Program, over: usize) -> Result<Ir> {
         angles: FxHashMap::default(),
         absorption: absorb::absorption(p),
         shifts: Shifts::new(p, over),
+        wants: layout::wants(p),
     };
     b.ir.nodes.reserve(p.nodes.len() + p.outputs.len());
     let mut param = vec![u32::MAX; 0];
@@ -186,7 +189,15 @@ impl Builder<'_> {
             }
             Op::Leaf(Leaf::Literal(bits)) => whole(self.number(*bits, dtype)),
             Op::Leaf(Leaf::Iota(axis)) => self.iota(&n.shape, *axis as usize),
-            Op::Leaf(Leaf::Alias | Leaf::Stop) => self.values[n.inputs[0] as usize],
+            Op::Leaf(Leaf::Eye) => {
+                let places: SmallVec<[Ref; 3]> =
+                    (0..2).map(|axis| self.iota(&n.shape, axis)).map(|v| Ref { node: v.node, view: v.view }).collect();
+                let same = kernel::elementwise(&Op::Binary(Binary::Equal), DType::I64, DType::Bool)?;
+                let on = self.push(Kind::Map(same), places, size, DType::Bool, 1);
+                let cast = kernel::elementwise(&Op::Cast(Cast), DType::Bool, dtype)?;
+                whole(self.push(Kind::Map(cast), [Ref::direct(on)].into_iter().collect(), size, dtype, 1))
+            }
+            Op::Leaf(Leaf::Alias | Leaf::Stop | Leaf::Dense) => self.values[n.inputs[0] as usize],
             Op::Binary(_) if let Some(Absorbed { product, to }) = self.absorption.additions[i] => {
                 let factors = self.p.nodes[product as usize].inputs.clone();
                 let mut inputs: SmallVec<[Ref; 3]> = factors.iter().map(|&x| self.strided(x)).collect();
@@ -196,13 +207,17 @@ impl Builder<'_> {
             Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Select(_) => {
                 let last = *n.inputs.last().unwrap_or(&0);
                 let k = kernel::elementwise(&n.op, self.p.nodes[last as usize].dtype, dtype)?;
-                let inputs = n.inputs.iter().map(|&x| self.reference(x)).collect();
-                let at = self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op));
+                let (inputs, view) = match self.laid_out(i) {
+                    Some((inputs, view)) => (inputs, Some(view)),
+                    None => (n.inputs.iter().map(|&x| self.reference(x)).collect(), None),
+                };
+                let node = self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op));
                 match n.op {
-                    Op::Unary(u @ (Unary::Sin | Unary::Cos)) => self.angle(at, u == Unary::Sin),
-                    _ => self.ir.nodes[at as usize].arithmetic = kernel::arithmetic(&n.op, dtype),
+                    Op::Unary(u @ (Unary::Sin | Unary::Cos)) => self.angle(node, u == Unary::Sin),
+                    _ => self.ir.nodes[node as usize].arithmetic = kernel::arithmetic(&n.op, dtype),
                 }
-                whole(at)
+                let view = view.map_or(DIRECT, |v| self.view(node, v));
+                Value { node, view }
             }
             Op::Movement(Movement::Broadcast) => self.moved(n.inputs[0], |v| v.broadcast(&n.shape)),
             Op::Movement(Movement::Reshape) => self.values[n.inputs[0] as usize],
@@ -215,6 +230,11 @@ impl Builder<'_> {
                 // strides are for the kernel to follow
                 let inputs = n.inputs.iter().map(|&x| self.strided(x)).collect();
                 self.opaque(i, &n.inputs, inputs)
+            }
+            Op::Windowed(Windowed::Assemble(ws))
+                if ws.len() == 1 && self.p.nodes[n.inputs[0] as usize].shape == n.shape && ws[0].turns(&n.shape) =>
+            {
+                self.moved(n.inputs[0], |v| v.slice(&ws[0], &n.shape))
             }
             Op::Windowed(Windowed::Assemble(ws)) => match self.assembled(i, ws)? {
                 Some(at) => whole(at),
@@ -318,7 +338,7 @@ impl Builder<'_> {
         self.viewed(node, v)
     }
 
-    fn viewed(&mut self, node: u32, v: View) -> Value {
+    pub(super) fn viewed(&mut self, node: u32, v: View) -> Value {
         if self.is_number(node) {
             return Value { node, view: DIRECT };
         }
@@ -328,6 +348,15 @@ impl Builder<'_> {
         }
         self.ir.views.push(v);
         Value { node, view: (self.ir.views.len() - 1) as u32 }
+    }
+
+    /// The place of a view in the table, the same one for the same view of the same node.
+    pub(super) fn view(&mut self, node: u32, v: View) -> u32 {
+        let next = self.ir.views.len() as u32;
+        *self.shifts.views.entry((node, v)).or_insert_with_key(|(_, v)| {
+            self.ir.views.push(v.clone());
+            next
+        })
     }
 
     pub(super) fn reference(&self, x: u32) -> Ref {

@@ -14,7 +14,9 @@ pub fn elementwise(op: &Op, from: DType, to: DType) -> Result<Kernel> {
         Op::Binary(b) => math::binary(isa, *b, from),
         Op::Cast(_) => math::cast::cast(from, to),
         Op::Select(_) => Some(math::select::select(to)),
-        Op::Leaf(Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_) | Leaf::Alias | Leaf::Stop)
+        Op::Leaf(
+            Leaf::Param | Leaf::Literal(_) | Leaf::Iota(_) | Leaf::Eye | Leaf::Alias | Leaf::Stop | Leaf::Dense,
+        )
         | Op::Movement(Movement::Broadcast | Movement::Reshape | Movement::Transpose(_))
         | Op::Windowed(Windowed::Slice(_) | Windowed::Update(_) | Windowed::Assemble(_))
         | Op::Reduce(_)

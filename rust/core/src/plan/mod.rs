@@ -10,6 +10,7 @@ pub mod diagnose;
 pub mod frame;
 mod ir;
 mod kernel;
+mod layout;
 mod lower;
 mod memory;
 mod program;
@@ -23,7 +24,7 @@ pub mod view;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-pub use cache::{Stats, clear, plan_for, recall, remember, set_limits, stats};
+pub use cache::{Stats, clear, plan_for, plan_for_body, recall, remember, set_limits, stats};
 pub use program::{Extracted, Node, Program, extract, extract_exact, extract_listed, plan_of};
 pub use recipe::{Answer, Ran, Recipe};
 pub use rows::LONGEST as LONGEST_ROW;
@@ -43,11 +44,13 @@ pub struct Options {
     pub fuse: bool,
     /// Arrays of up to so many elements (at most 1024) are straight code.
     pub small: usize,
+    /// Small parameters keep their places to themselves: a loop copies those once that stay the same from step to step.
+    pub body: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { simplify: true, fuse: true, small: 1024 }
+        Options { simplify: true, fuse: true, small: 1024, body: false }
     }
 }
 
@@ -61,7 +64,7 @@ pub fn set_options(o: Options) {
 pub fn options() -> Options {
     match OPTIONS.load(Relaxed) {
         u64::MAX => Options::default(),
-        x => Options { simplify: x & 2 != 0, fuse: x & 1 != 0, small: (x >> 2) as usize },
+        x => Options { simplify: x & 2 != 0, fuse: x & 1 != 0, small: (x >> 2) as usize, body: false },
     }
 }
 
@@ -89,7 +92,7 @@ impl Plan {
         let small = options.small.min(1024);
         let ir = ir::build(&program, if options.fuse { small } else { usize::MAX })?;
         let schedule = region::partition(&ir, small, options.fuse);
-        let mut code = lower::lower(&ir, &schedule, small, options.fuse)?;
+        let mut code = lower::lower(&ir, &schedule, options)?;
         for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {
             slot.scalar = scalar;
         }

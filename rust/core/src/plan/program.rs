@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::cache;
 use super::recipe::Ran;
+use crate::ops::control::Control;
 use crate::ops::{Leaf, Op, Primitive, Project};
 use crate::tape::{DType, NodeId, Shape, Streams, Tape, shape, value};
 use crate::{Error, Result};
@@ -70,7 +71,7 @@ pub fn plan_of(t: &Tape, targets: &[NodeId], keep: bool) -> Result<Ran> {
     })?;
     let plan = match found {
         Ok(plan) => plan,
-        Err((key, program)) => cache::make(key, program)?,
+        Err((key, program)) => cache::make_for(key, program)?,
     };
     Ok(Ran { plan, params, outputs })
 }
@@ -126,6 +127,7 @@ impl Scratch {
             }
         }
         let mut outputs: Vec<NodeId> = self.stack.clone();
+        let mut loops = false;
         while let Some(id) = self.stack.pop() {
             self.list.push(id.0);
             let n = t.node(id);
@@ -144,6 +146,7 @@ impl Scratch {
                 }
             }
             if keep && n.op.tuple().is_some() {
+                loops |= matches!(n.op, Op::Control(Control::For(_)));
                 // what is still looked at comes out too: it would have to run again for it
                 for p in t.results(id) {
                     let (n, mark) = (t.node(p), &mut self.seen[p.index()]);
@@ -153,6 +156,9 @@ impl Scratch {
                     }
                 }
             }
+        }
+        if loops {
+            self.histories(t);
         }
         // the order of the tape; what is popped comes in runs, so this is close to linear
         self.list.sort_unstable();
@@ -223,6 +229,29 @@ fn taken(t: &Tape, id: NodeId) -> (&Op, &[NodeId]) {
             (&ALIAS, &t.node(n.inputs[0]).inputs[k as usize..][..1])
         }
         _ => (&n.op, &n.inputs),
+    }
+}
+
+impl Scratch {
+    /// A loop that depends on the argument of a transform is likely to be walked through later. What a derivative needs of
+    /// its steps comes out too: else it would have to run once more.
+    fn histories(&mut self, t: &Tape) {
+        let node = |&i: &u32| t.node(NodeId(i));
+        if !self.list.iter().any(|i| node(i).value.is_none() && node(i).op == Op::Leaf(Leaf::Alias)) {
+            return;
+        }
+        for k in 0..self.list.len() {
+            let id = NodeId(self.list[k]);
+            let Op::Control(c) = &t.node(id).op else { continue };
+            let Control::For(f) = c else { continue };
+            for p in t.results(id).into_iter().skip(f.body.outputs().len()) {
+                let mark = &mut self.seen[p.index()];
+                if t.node(p).value.is_none() && mark.0 != self.epoch {
+                    *mark = (self.epoch, 1);
+                    self.list.push(p.0);
+                }
+            }
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::ops::{Binary, Op, Window, Windowed};
 use crate::tape::{DType, Shape, shape};
 
 /// What may be computed again for all pieces together, in tenths of a nanosecond an element, before storing is cheaper.
-const AGAIN: u32 = 48;
+const AGAIN: u32 = 96;
 /// Operations that are repeated on top of a value that is stored.
 const ABOVE: u32 = 4;
 const NEVER: u32 = u32::MAX / 4;
@@ -39,7 +39,7 @@ pub(super) struct Shifts {
     costs: Vec<u32>,
     /// Nodes made here, by what they are.
     maps: FxHashMap<(usize, Inputs, usize, DType), u32>,
-    views: FxHashMap<(u32, View), u32>,
+    pub(super) views: FxHashMap<(u32, View), u32>,
     /// A window and its whole, by the size of the window, where it is a stretch of the whole.
     hosts: FxHashMap<usize, (Shape, Shape)>,
 }
@@ -277,11 +277,6 @@ impl Builder<'_> {
             v.frame = Some(Box::new(Frame::new(t.whole, &start, &len)));
         }
         v.frame = v.frame.filter(|f| !f.is_whole());
-        let next = self.ir.views.len() as u32;
-        let view = *self.shifts.views.entry((node, v)).or_insert_with_key(|(_, v)| {
-            self.ir.views.push(v.clone());
-            next
-        });
-        Ref { node, view }
+        Ref { node, view: self.view(node, v) }
     }
 }

@@ -342,9 +342,20 @@ impl Tape {
         self.push_like(Op::Leaf(Leaf::Stop), &[x], self.dtype(x))
     }
 
+    /// `x`, where structural zeros of its cotangent become numbers.
+    pub fn dense(&mut self, x: NodeId) -> Result<NodeId> {
+        let (shape, dtype) = (self.shape(x).clone(), self.dtype(x));
+        self.push(Op::Leaf(Leaf::Dense), &[x], shape, dtype)
+    }
+
     /// Index along `axis`, in int64.
     pub fn iota(&mut self, shape: &[usize], axis: usize) -> Result<NodeId> {
         self.push(Op::Leaf(Leaf::Iota(axis as u8)), &[], shape.into(), DType::I64)
+    }
+
+    /// The unit vectors of a space of n dimensions, as the rows of a matrix.
+    pub fn eye(&mut self, n: usize, dtype: DType) -> Result<NodeId> {
+        self.push(Op::Leaf(Leaf::Eye), &[], [n, n].as_slice().into(), dtype)
     }
 
     pub(crate) fn same(&self, what: &str, xs: &[NodeId]) -> Result<()> {

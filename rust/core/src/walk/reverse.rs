@@ -72,7 +72,8 @@ pub fn vjp(
             let (Some(c), true) = (c, want[k]) else { continue };
             let mask = match (zeros, &moved) {
                 (Zeros::Elementwise, _) if masks => both(t, total.mask, c.mask)?,
-                (_, Some(m)) => m[k].map(|m| m.node),
+                // a mask that holds everywhere is none
+                (_, Some(m)) => m[k].map(|m| m.node).filter(|&m| t.literal_value(m) != Some(1.0)),
                 _ => c.mask,
             };
             let mut c = Cotangent { node: c.node, mask };

@@ -3,10 +3,10 @@
 use super::*;
 
 const EVERY: [Options; 4] = [
-    Options { simplify: false, fuse: false, small: 0 },
-    Options { simplify: true, fuse: true, small: 0 },
-    Options { simplify: false, fuse: true, small: 16 },
-    Options { simplify: true, fuse: true, small: 1024 },
+    Options { simplify: false, fuse: false, small: 0, body: false },
+    Options { simplify: true, fuse: true, small: 0, body: false },
+    Options { simplify: false, fuse: true, small: 16, body: false },
+    Options { simplify: true, fuse: true, small: 1024, body: false },
 ];
 
 /// Bits with one nan for all: which of two nans a sum keeps is nobody's business.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mlgrad_core::numpy::Operand;
 use mlgrad_core::numpy::operand::materialise;
 use mlgrad_core::tape::{DType, Shape};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::shaping::own;
@@ -111,6 +112,30 @@ fn ones(py: Python<'_>, shape: &Any<'_>, dtype: Option<&Any<'_>>) -> PyResult<Op
     constant(py, shape, dtype, 1.0)
 }
 
+/// The unit vectors of the space of arrays of `shape`, stacked along a new first axis, on the tape that is being recorded.
+#[pyfunction]
+fn basis(py: Python<'_>, shape: &Any<'_>, dtype: &Any<'_>) -> PyResult<Array> {
+    let trace = Trace::current().ok_or_else(|| PyRuntimeError::new_err("basis: no transform is open"))?;
+    let shape = args::shape("basis", shape)?;
+    let d = dtypes::parse_optional(Some(dtype))?.unwrap_or(DType::F64);
+    let n = mlgrad_core::tape::shape::size(&shape);
+    let mut to: Shape = shape;
+    to.insert(0, n);
+    let y = make(py, &trace, |t| {
+        let eye = t.eye(n, d)?;
+        t.reshape(eye, &to)
+    })?;
+    Ok(y.with_kind(Kind::Array))
+}
+
+/// A number that is part of the plan's key, on the tape that is being recorded: for what is never another one.
+#[pyfunction]
+fn literal(py: Python<'_>, value: f64, dtype: &Any<'_>) -> PyResult<Array> {
+    let trace = Trace::current().ok_or_else(|| PyRuntimeError::new_err("literal: no transform is open"))?;
+    let d = dtypes::parse_optional(Some(dtype))?.unwrap_or(DType::F64);
+    filled(py, &trace, &[], value, d)
+}
+
 fn constant(py: Python<'_>, shape: &Any<'_>, dtype: Option<&Any<'_>>, v: f64) -> PyResult<Option<Array>> {
     let Some(trace) = Trace::current() else { return Ok(None) };
     let d = dtypes::parse_optional(dtype)?.unwrap_or(DType::F64);
@@ -147,6 +172,9 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(zeros, m)?)?;
     m.add_function(wrap_pyfunction!(ones, m)?)?;
     m.add_function(wrap_pyfunction!(full, m)?)?;
+    m.add_function(wrap_pyfunction!(basis, m)?)?;
+    m.add_function(wrap_pyfunction!(literal, m)?)?;
+    m.add_function(wrap_pyfunction!(super::linear::solve_symmetric, m)?)?;
     m.add_function(wrap_pyfunction!(array, m)?)
 }
 

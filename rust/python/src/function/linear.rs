@@ -213,6 +213,12 @@ fn solve(a: &Any<'_>, b: &Any<'_>) -> PyResult<Array> {
     on("solve", [a, b], |t, [a, b]| linalg::solve(t, a, b))
 }
 
+/// The same for symmetric matrices, of which the lower triangle may be all that is read.
+#[pyfunction]
+pub fn solve_symmetric(a: &Any<'_>, b: &Any<'_>) -> PyResult<Array> {
+    on("solve_symmetric", [a, b], |t, [a, b]| linalg::solve_symmetric(t, a, b))
+}
+
 #[pyfunction]
 fn inv(a: &Any<'_>) -> PyResult<Array> {
     on_one("inv", a, linalg::inv)

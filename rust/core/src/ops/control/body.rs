@@ -284,7 +284,7 @@ impl Body {
         program.outputs.retain(|_| keep.next() == Some(&true));
         let effects = std::mem::take(&mut program.effects);
         program.outputs.extend(effects);
-        let plan = plan::plan_for(program)?;
+        let plan = plan::plan_for_body(program)?;
         let mut plans = locked(&self.0.plans);
         plans.retain(|(m, _)| m != wanted);
         plans.push((wanted.to_vec(), Arc::downgrade(&plan)));
@@ -396,10 +396,11 @@ pub fn cut(
 /// would need memory.
 pub fn stays_inside(op: &Op) -> bool {
     match op {
-        Op::Leaf(Leaf::Literal(_) | Leaf::Iota(_)) | Op::Movement(Movement::Broadcast | Movement::Transpose(_)) => true,
+        Op::Leaf(Leaf::Literal(_) | Leaf::Iota(_) | Leaf::Eye)
+        | Op::Movement(Movement::Broadcast | Movement::Transpose(_)) => true,
         // what may raise is left where it may never run
         Op::Linalg(_) | Op::Gather(_) | Op::Factor(_) => true,
-        Op::Leaf(Leaf::Param | Leaf::Alias | Leaf::Stop)
+        Op::Leaf(Leaf::Param | Leaf::Alias | Leaf::Stop | Leaf::Dense)
         | Op::Movement(Movement::Reshape)
         | Op::Unary(_)
         | Op::Binary(_)

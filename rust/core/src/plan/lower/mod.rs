@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use self::blocks::{Blocks, ROW_BLOCK};
 use self::chains::Chains;
+use super::Options;
 use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
 use super::region::{self, Schedule};
@@ -65,13 +66,16 @@ struct Lower<'a> {
     consts: FxHashMap<u32, usize>,
     /// How many elements of a number are read.
     lengths: FxHashMap<u32, usize>,
+    /// Views that several steps read, by node and view: where they are spread out, once they are, and for how many still.
+    spread: FxHashMap<(u32, u32), (Option<usize>, u32)>,
     registers: usize,
     now: u32,
 }
 
 const FOREVER: u32 = u32::MAX;
 
-pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize, fuse: bool) -> Result<Code> {
+pub fn lower(ir: &Ir, schedule: &Schedule, options: Options) -> Result<Code> {
+    let (small_limit, fuse) = (options.small.min(1024), options.fuse);
     let count = ir.nodes.len();
     let mut l = Lower {
         ir,
@@ -88,10 +92,19 @@ pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize, fuse: bool) -> Re
         output: ir.outputs.iter().enumerate().map(|(k, &o)| (o, k as u32)).collect(),
         consts: FxHashMap::default(),
         lengths: FxHashMap::default(),
+        spread: FxHashMap::default(),
         registers: 0,
         now: 0,
     };
     l.lifetimes(schedule);
+    if options.body {
+        for &p in &ir.params {
+            if l.last[p as usize] > 0 {
+                l.last[p as usize] = FOREVER;
+            }
+        }
+    }
+    l.readers(schedule);
     l.params();
     l.now = 0;
     for (u, unit) in schedule.units.iter().enumerate() {
@@ -194,6 +207,22 @@ impl Lower<'_> {
         }
         for &o in &ir.outputs {
             self.last[o as usize] = FOREVER;
+        }
+    }
+
+    /// Counts the steps of straight code that read a view: it is spread out once for all of them.
+    fn readers(&mut self, schedule: &Schedule) {
+        let ir = self.ir;
+        for unit in &schedule.units {
+            let region::Unit::Small(nodes) = unit else { continue };
+            for &x in nodes {
+                let n = &ir.nodes[x as usize];
+                if let Kind::Map(_) = n.kind {
+                    for r in self.chains.inputs(ir, x).iter().filter(|r| r.view != DIRECT) {
+                        self.spread.entry((r.node, r.view)).or_default().1 += 1;
+                    }
+                }
+            }
         }
     }
 
@@ -383,10 +412,27 @@ impl Lower<'_> {
                             operands.push(at.wrapping_add_signed(offset));
                         }
                         _ => {
-                            let at = self.small.take(n.n * size);
-                            temporary.push(n.n * size);
-                            temporary.push(at);
-                            self.copy_to(*r, n.n, from.dtype, at)?;
+                            let (known, left) = match self.spread.get_mut(&(r.node, r.view)) {
+                                Some((at, left)) => {
+                                    *left -= 1;
+                                    (*at, *left)
+                                }
+                                None => (None, 0),
+                            };
+                            let at = match known {
+                                Some(at) => at,
+                                None => {
+                                    let at = self.small.take(n.n * size);
+                                    self.copy_to(*r, n.n, from.dtype, at)?;
+                                    at
+                                }
+                            };
+                            if left == 0 {
+                                temporary.push(n.n * size);
+                                temporary.push(at);
+                            } else if let Some(entry) = self.spread.get_mut(&(r.node, r.view)) {
+                                entry.0 = Some(at);
+                            }
                             operands.push(at);
                         }
                     }
