@@ -235,6 +235,16 @@ class TestWhatRulesTakeFromOutside:
             lambda p: np.sum(((p + 0.3) ** 2 + 0.3) ** 3 + 0.3),
         )
 
+    def test_what_differs_between_examples_is_refused(self):
+        power = mlgrad.custom_vjp(lambda k, x: x**k, nondiff_argnums=(0,))
+        power.defvjp(lambda k, x: (power(k, x), x), lambda k, x, g: (k * x ** (k - 1) * g,))
+        step = lambda c: (c[0] + 1, power(c[0] * 1.0, c[1]) + 0.3)
+        # each example stops on its own, so that each has a counter of its own
+        f = lambda x: mlgrad.while_loop(lambda c: c[1] < 5, step, (1, x))[1]
+        assert np.isclose(mlgrad.vmap(mlgrad.grad(f))(np.array([1.5, 6.0]))[1], 1.0)
+        with pytest.raises(TypeError, match="differs from example to example"):
+            mlgrad.grad(lambda x: np.sum(mlgrad.vmap(f)(x)))(np.array([1.5, 6.0]))
+
     def test_a_derivative_with_respect_to_them_is_refused(self):
         def loop(w):
             f = mlgrad.custom_vjp(lambda x: x * w)

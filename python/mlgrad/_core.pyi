@@ -9,6 +9,7 @@ import numpy as np
 __version__: str
 __all__ = [
     "Array",
+    "BodyFunction",
     "PerformanceWarning",
     "Recording",
     "Tape",

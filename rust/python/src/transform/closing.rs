@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use mlgrad_core::Error;
 use mlgrad_core::ops::control::body::{Body, Origin, cut, stays_inside};
 use mlgrad_core::ops::control::close::{Around, Closer, RuleRecorder};
 use mlgrad_core::ops::control::{Control, Meta};
@@ -125,7 +126,7 @@ impl Raw {
         let params = self.params(extras);
         let found = cut(t, &params, &self.outputs(), &self.effects, &|x| self.inside(t, x, around))?;
         if !found.captures.is_empty() {
-            return Err(mlgrad_core::Error::Internal("a rule that takes more from outside than was found".into()));
+            return Err(Error::Internal("a rule that takes more from outside than was found".into()));
         }
         let params = params.into_iter().map(Some).collect();
         let body = Body::recorded(found.program, Origin { scopes: vec![self.scope], params });
@@ -153,7 +154,15 @@ fn recorded(
     let state = trace.access();
     let mut extras: Vec<NodeId> = Vec::new();
     for (_, raw) in &raws {
-        extras.extend(raw.extras(&state.tape, around).or_raise(py)?);
+        let found = raw.extras(&state.tape, around).map_err(|_| {
+            Error::Type(format!(
+                "the rule of {name} reads, from a closure or in nondiff_argnums, an array of the body around it that differs from \
+                 example to example under vmap; pass it as a differentiable argument of {name}, or take the derivative inside of \
+                 the vmap",
+                name = custom.rule.name()
+            ))
+        });
+        extras.extend(found.or_raise(py)?);
     }
     extras.sort_unstable();
     extras.dedup();

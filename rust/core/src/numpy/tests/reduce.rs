@@ -57,8 +57,12 @@ fn dtypes() {
         for (d, e) in [Bool, U8, I32, F32].into_iter().zip(expected) {
             let t = &mut Tape::new();
             let x = array(t, &[3], d);
-            let y = f(t, x).unwrap();
-            assert_eq!(t.dtype(y), *e, "{name} of {d}");
+            let y = f(t, x);
+            if d == U8 && ["sum", "prod", "cumsum", "cumprod"].contains(&name) {
+                fails(y, "of uint8 is uint64 in NumPy");
+                continue;
+            }
+            assert_eq!(t.dtype(y.unwrap()), *e, "{name} of {d}");
         }
     }
 }
