@@ -377,8 +377,8 @@ def test_reduction_dtypes(name: str) -> None:
     for dtype in DTYPES:
         x = np.array([[1, 3, 7], [0, 1, 5]]).astype(dtype)
         if dtype == "uint8" and name in ("sum", "prod", "cumsum", "cumprod"):
-            # NumPy gives uint64, which mlgrad does not have
-            same(recorded(getattr(np, name), x), getattr(np, name)(x.astype(np.int64)), 0, exact=True)
+            with pytest.raises(TypeError, match="of uint8 is uint64 in NumPy"):
+                recorded(getattr(np, name), x)
             continue
         agree(getattr(np, name), x)
         agree(lambda a: getattr(np, name)(a, axis=0), x)
