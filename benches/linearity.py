@@ -3,6 +3,7 @@
 import numpy as np
 
 import mlgrad
+from functions.small import loop
 from mlgrad import _bench
 from table import verdict
 
@@ -10,19 +11,10 @@ from table import verdict
 OPERATIONS = 5
 
 
-def _loop(steps):
-    def f(v):
-        for _ in range(steps):
-            v = v + 0.01 * np.sin(v) * (1.0 - v)
-        return np.sum(v)
-
-    return mlgrad.value_and_grad(f)
-
-
 def run(quick):
     v, lines, figures = np.linspace(-1.0, 0.9, 4), [], {}
     for operations in (10**3, 10**4, 10**5) if quick else (10**3, 10**4, 10**5, 10**6):
-        plain = _loop(operations // OPERATIONS)
+        plain = mlgrad.value_and_grad(loop(np, operations // OPERATIONS))
         jitted = mlgrad.jit(plain)
         tries = max(1, 20_000 // operations)
         seconds = {"first call": float("inf"), "recorded again": float("inf")}

@@ -299,6 +299,19 @@ class TestFixedPoint:
         close(grad(solve, 1)(0.5, 0.8), grad(cosine)(0.8))
         close(jit(grad(grad(solve, 1), 1))(0.5, 0.8), grad(grad(cosine))(0.8))
 
+    def test_a_solver_of_ones_own(self):
+        def steffensen(T, y):
+            for _ in range(50):
+                a, b = T(y), T(T(y))
+                if b - 2 * a + y == 0:
+                    break
+                y = y - (a - y) ** 2 / (b - 2 * a + y)
+            return y
+
+        mine = lambda x: fixed_point(lambda y, x: np.cos(x * y), 0.5, x, solver=steffensen)
+        for transform in (lambda f: f, grad, lambda f: grad(grad(f)), jit, lambda f: jit(grad(f))):
+            close(transform(mine)(0.8), transform(cosine)(0.8))
+
     def test_contraction_on_a_vector_without_a_jacobian(self, monkeypatch):
         n = 1000
         rng = np.random.default_rng(0)

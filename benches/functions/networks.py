@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mlgrad._problems import Problem
+from mlgrad._problems import NETWORK, Problem
 
 
 def _logistic(xp):
@@ -50,27 +50,6 @@ def _relu_fit_arguments(n, rng):
 RELU_FIT = Problem("mean((y - max(0, Xw+b))²)", _relu_fit, _relu_fit_by_hand, _relu_fit_arguments)
 
 
-def _mlp(xp):
-    def f(params, x, target):
-        z = xp.tanh(x @ params["w1"] + params["b1"]) @ params["w2"] + params["b2"]
-        z = z - xp.max(z, axis=1, keepdims=True)
-        return xp.mean(xp.log(xp.sum(xp.exp(z), axis=1)) - xp.sum(target * z, axis=1))
-
-    return f
-
-
-def _mlp_by_hand(params, x, target):
-    hidden = np.tanh(x @ params["w1"] + params["b1"])
-    z = hidden @ params["w2"] + params["b2"]
-    z -= np.max(z, axis=1, keepdims=True)
-    e = np.exp(z)
-    total = np.sum(e, axis=1)
-    value = np.mean(np.log(total) - np.sum(target * z, axis=1))
-    dz = (e / total[:, None] - target) / x.dtype.type(len(x))
-    dpre = dz @ params["w2"].T * (1 - hidden * hidden)
-    return value, {"w1": x.T @ dpre, "b1": np.sum(dpre, axis=0), "w2": hidden.T @ dz, "b2": np.sum(dz, axis=0)}
-
-
 def mlp(inputs, hidden, classes, dtype=np.float64):
     """Define a network with a tanh layer and softmax cross-entropy; its size is the batch."""
 
@@ -86,7 +65,7 @@ def mlp(inputs, hidden, classes, dtype=np.float64):
         }
         return params, array(n, inputs), np.eye(classes, dtype=dtype)[rng.integers(0, classes, n)]
 
-    return Problem(f"{inputs}-{hidden}-{classes} network", _mlp, _mlp_by_hand, arguments)
+    return Problem(f"{inputs}-{hidden}-{classes} network", NETWORK.define, NETWORK.by_hand, arguments)
 
 
 def _three_layers(xp):

@@ -50,9 +50,9 @@ NEWTON = Problem(
 STEPS = 1000
 
 
-def _loop(xp):
+def loop(xp, steps=STEPS):
     def f(v):
-        for _ in range(STEPS):
+        for _ in range(steps):
             v = v + 0.01 * xp.sin(v) * (1.0 - v)
         return xp.sum(v)
 
@@ -78,4 +78,4 @@ def _loop_by_hand(v):
     return np.sum(v), g
 
 
-LOOP = Problem("1000 steps v += 0.01 sin(v)(1-v)", _loop, _loop_by_hand, lambda n, rng: (rng.standard_normal(n),))
+LOOP = Problem("1000 steps v += 0.01 sin(v)(1-v)", loop, _loop_by_hand, lambda n, rng: (rng.standard_normal(n),))

@@ -117,7 +117,7 @@ def _network_by_hand(params: Any, x: Any, target: Any) -> tuple[Any, Any]:
     e = np.exp(z)
     total = np.sum(e, axis=1)
     value = np.mean(np.log(total) - np.sum(target * z, axis=1))
-    dz = (e / total[:, None] - target) / len(x)
+    dz = (e / total[:, None] - target) / x.dtype.type(len(x))
     dpre = dz @ params["w2"].T * (1.0 - hidden * hidden)
     return value, {"w1": x.T @ dpre, "b1": np.sum(dpre, axis=0), "w2": hidden.T @ dz, "b2": np.sum(dz, axis=0)}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from mlgrad.implicit._host import call_solver, plain
 from mlgrad.implicit._solution import on_vectors, reported, solution
 from mlgrad.implicit.errors import stopped
 from mlgrad.implicit.linear_solve import Linear
-from mlgrad.implicit.root import tolerance, traced_floats
+from mlgrad.implicit.root import custom_root, tolerance, traced_floats
 
 
 def _difference(T: Function) -> Function:
@@ -126,19 +125,4 @@ def custom_fixed_point(T: Function, *, linear: Linear | None = None) -> Callable
     >>> round(float(mlgrad.grad(solve, 1)(0.5, 0.8)), 6)
     -0.324205
     """
-    how = linear or Linear()
-
-    def decorate(solver: Function) -> Function:
-        @functools.wraps(solver)
-        def solved(y0: Any, *args: Any) -> Any:
-            name = getattr(solver, "__name__", "custom_fixed_point")
-            start = as_float_leaves(name, "y0", y0)
-
-            def run() -> Any:
-                return solution(name, _difference(T), call_solver(name, solver, start, args), args, how)
-
-            return _core.traced(run)
-
-        return solved
-
-    return decorate
+    return custom_root(_difference(T), linear=linear)

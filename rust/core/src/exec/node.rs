@@ -16,7 +16,7 @@ use super::gemm::{self, Mat, Steps};
 use super::pool;
 use super::region::{Bases, Place};
 use crate::linalg::{self, Input, Output};
-use crate::ops::{Gather, Linalg, Op, Primitive, Scan, Sort, Window, Windowed};
+use crate::ops::{Gather, Linalg, Op, Primitive, Scan, Sort, Window, Windowed, disjoint};
 use crate::plan::Plan;
 use crate::tape::{DType, Shape, shape};
 use crate::{Error, Result};
@@ -272,7 +272,8 @@ impl Call {
     /// so that they stay in the cache until all pieces are in.
     fn assemble<'a>(&self, ws: &[Window], argument: &(dyn Fn(usize) -> &'a [u8] + Sync), dst: &mut [u8]) -> Result<()> {
         let item = self.dtype.size();
-        let apart = disjoint(ws, &self.arguments);
+        let pieces: SmallVec<[&[usize]; 4]> = self.arguments.iter().map(|a| a.shape.as_slice()).collect();
+        let apart = disjoint(ws, &pieces);
         let covered: usize = self.arguments.iter().map(Argument::size).sum();
         let fill = !apart || covered * item < dst.len();
         let Some((&outer, rest)) = self.shape.split_first() else {
@@ -373,31 +374,6 @@ fn rows_inside(start: i64, step: i64, n: usize, rows: Range<usize>) -> Range<usi
     };
     let clamp = |i: i64| i.clamp(0, n as i64) as usize;
     clamp(first)..clamp(end).max(clamp(first))
-}
-
-/// Whether no two windows share an element. Sorted by the first axis that tells them apart; a few pieces only.
-fn disjoint(ws: &[Window], pieces: &[Argument]) -> bool {
-    if ws.len() == 1 {
-        // a step of 0 would write one element twice
-        return ws[0].step.iter().zip(&pieces[0].shape).all(|(&s, &n)| s != 0 || n <= 1);
-    }
-    // bounds along each axis
-    let span = |k: usize, axis: usize| {
-        let (start, step, n) = (ws[k].start[axis], ws[k].step[axis], pieces[k].shape[axis] as i64);
-        let end = start + (n - 1) * step;
-        (start.min(end), start.max(end))
-    };
-    let rank = ws.first().map_or(0, |w| w.start.len());
-    let regular = |k: usize| ws[k].step.iter().zip(&pieces[k].shape).all(|(&s, &n)| s != 0 || n <= 1);
-    if !(0..ws.len()).all(regular) {
-        return false;
-    }
-    (0..rank).any(|axis| {
-        let mut spans: Vec<(i64, i64)> =
-            (0..ws.len()).filter(|&k| pieces[k].size() > 0).map(|k| span(k, axis)).collect();
-        spans.sort_unstable();
-        spans.windows(2).all(|w| w[0].1 < w[1].0)
-    })
 }
 
 /// Where the matrices of a batch begin.

@@ -115,6 +115,7 @@ pub struct Code {
     /// What constants hold the addresses of.
     pub views: Vec<Box<Strided>>,
     pub folds: Vec<Box<straight::SmallFold>>,
+    pub runs: Vec<Box<straight::Runs>>,
     pub nanoseconds: usize,
 }
 

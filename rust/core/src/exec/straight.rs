@@ -3,6 +3,7 @@
 //! What is not a plain kernel (copies, reductions) is called in the same way, with a description as its third operand.
 #![allow(unsafe_code)]
 
+use super::buffer::ALIGN;
 use super::narrow::RowsKernel;
 use super::strided::Strided;
 use crate::math::Kernel;
@@ -73,6 +74,68 @@ pub unsafe fn copy_from_address(n: usize, dst: *mut u8, a: *const u8, _: *const 
 pub unsafe fn copy_bytes(n: usize, dst: *mut u8, a: *const u8, _: *const u8, _: *const u8) {
     // SAFETY: the caller's.
     unsafe { std::ptr::copy_nonoverlapping(a, dst, n) }
+}
+
+/// dst = 0, n bytes.
+///
+/// # Safety
+/// n bytes are writable.
+pub unsafe fn clear(n: usize, dst: *mut u8, _: *const u8, _: *const u8, _: *const u8) {
+    // SAFETY: the caller's.
+    unsafe { dst.write_bytes(0, n) }
+}
+
+/// Where the elements of a piece go in a small array: runs of elements that lie together.
+#[derive(Debug)]
+pub struct Runs {
+    /// The first byte of each run in the array.
+    pub starts: Vec<u32>,
+    /// Bytes of a run.
+    pub bytes: usize,
+    /// The kernel that adds whole vectors.
+    pub add: Kernel,
+}
+
+/// The runs of the array at dst (described at c) = the piece at a.
+///
+/// # Safety
+/// The runs lie in the array, and the piece has as many elements as they.
+pub unsafe fn write_runs(_: usize, dst: *mut u8, a: *const u8, _: *const u8, c: *const u8) {
+    // SAFETY: the caller's.
+    unsafe {
+        let runs = description::<Runs>(c);
+        for (k, &start) in runs.starts.iter().enumerate() {
+            std::ptr::copy_nonoverlapping(a.add(k * runs.bytes), dst.add(start as usize), runs.bytes);
+        }
+    }
+}
+
+/// The runs of the array at dst (described at c) += the piece at a.
+///
+/// # Safety
+/// As for [`write_runs`], of elements of type `T`, for which the kernel is.
+pub unsafe fn add_runs<T: Copy + std::ops::Add<Output = T>>(
+    _: usize,
+    dst: *mut u8,
+    a: *const u8,
+    _: *const u8,
+    c: *const u8,
+) {
+    // SAFETY: the caller's; the kernel works on whole vectors inside the run.
+    unsafe {
+        let runs = description::<Runs>(c);
+        for (k, &start) in runs.starts.iter().enumerate() {
+            let (dst, a) = (dst.add(start as usize), a.add(k * runs.bytes));
+            let whole = runs.bytes / ALIGN * ALIGN;
+            if whole > 0 {
+                (runs.add)(whole / size_of::<T>(), dst, dst, a, a);
+            }
+            for at in (whole..runs.bytes).step_by(size_of::<T>()) {
+                let to = dst.add(at).cast::<T>();
+                to.write_unaligned(to.read_unaligned() + a.add(at).cast::<T>().read_unaligned());
+            }
+        }
+    }
 }
 
 /// A reduction of a small array.

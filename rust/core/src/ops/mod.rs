@@ -41,7 +41,7 @@ pub use select::Select;
 use smallvec::SmallVec;
 pub use sort::Sort;
 pub use tuple::{Project, Tuple};
-pub use window::{Window, Windowed};
+pub use window::{Window, Windowed, disjoint};
 
 use crate::tape::{NodeId, Tape};
 use crate::{Error, Result};

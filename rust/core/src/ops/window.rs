@@ -20,6 +20,31 @@ impl Clone for Window {
     }
 }
 
+/// Whether no two windows share an element. Sorted by the first axis that tells them apart; a few pieces only.
+pub fn disjoint(ws: &[Window], pieces: &[&[usize]]) -> bool {
+    if ws.len() == 1 {
+        // a step of 0 would write one element twice
+        return ws[0].step.iter().zip(pieces[0]).all(|(&s, &n)| s != 0 || n <= 1);
+    }
+    // bounds along each axis
+    let span = |k: usize, axis: usize| {
+        let (start, step, n) = (ws[k].start[axis], ws[k].step[axis], pieces[k][axis] as i64);
+        let end = start + (n - 1) * step;
+        (start.min(end), start.max(end))
+    };
+    let rank = ws.first().map_or(0, |w| w.start.len());
+    let regular = |k: usize| ws[k].step.iter().zip(pieces[k]).all(|(&s, &n)| s != 0 || n <= 1);
+    if !(0..ws.len()).all(regular) {
+        return false;
+    }
+    (0..rank).any(|axis| {
+        let mut spans: Vec<(i64, i64)> =
+            (0..ws.len()).filter(|&k| shape::size(pieces[k]) > 0).map(|k| span(k, axis)).collect();
+        spans.sort_unstable();
+        spans.windows(2).all(|w| w[0].1 < w[1].0)
+    })
+}
+
 impl Window {
     /// The window that begins at `start` and takes every element.
     pub fn at(start: &[i64]) -> Window {

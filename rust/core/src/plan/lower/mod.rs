@@ -2,6 +2,7 @@
 
 mod blocks;
 mod chains;
+mod pieces;
 mod rows;
 
 use rustc_hash::FxHashMap;
@@ -99,14 +100,16 @@ pub fn lower(ir: &Ir, schedule: &Schedule, small_limit: usize, fuse: bool) -> Re
                 let mut from = l.code.steps.len();
                 for &x in nodes {
                     l.now += 1;
-                    if let Kind::Opaque(_) = l.ir.nodes[x as usize].kind {
+                    if let Kind::Opaque(o) = &l.ir.nodes[x as usize].kind
+                        && !l.pieces(x, o)?
+                    {
                         let to = l.code.steps.len();
                         if to > from {
                             l.code.units.push(Unit::Steps(from, to));
                         }
                         l.call(x)?;
                         from = l.code.steps.len();
-                    } else {
+                    } else if !matches!(l.ir.nodes[x as usize].kind, Kind::Opaque(_)) {
                         l.small_node(x)?;
                     }
                 }
