@@ -83,7 +83,8 @@ pub(super) fn expm1<V: Simd>(x: V) -> V {
     let (r, q) = exp_near_one(a, (shifted, n));
     let h = power(shifted);
     let (d, e) = two_sum(h, V::c(-1.0));
-    let y = d + h.mla(r, h.mla(q, e));
+    // fused everywhere: the product is as large as the result
+    let y = d + h.fma(r, h.mla(q, e));
     let large = x.gt(V::c(V::Elem::EXPM1_EDGE));
     let y = if V::any(large) { V::select(large, exp(x), y) } else { y };
     y.copysign(x)
