@@ -45,6 +45,10 @@ def grad(
     ValueError
         If the result of `f` is not a scalar, or `f` was not called with an argument that is to be differentiated.
 
+    Notes
+    -----
+    Differentiated arrays of a megabyte or more are not copied: during the call they are read-only.
+
     Examples
     --------
     >>> import mlgrad, numpy as np

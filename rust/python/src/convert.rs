@@ -2,13 +2,13 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
-use std::ptr::null_mut;
+use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 
 use mlgrad_core::exec::buffer::Buffer;
 use mlgrad_core::numpy::Operand;
 use mlgrad_core::tape::{DType, Shape, Value, shape};
-use numpy::npyffi::{NPY_ARRAY_WRITEABLE, PY_ARRAY_API, npy_intp};
+use numpy::npyffi::{NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, npy_intp};
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::intern;
@@ -19,6 +19,7 @@ use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt, PyList, PyTuple, PyType};
 use crate::array::{Array, record};
 use crate::dtypes;
 use crate::error::{OrRaise, raise};
+use crate::grave::Buried;
 use crate::trace::Trace;
 
 /// From here on a result is handed out without a copy: the array owns the buffer.
@@ -165,6 +166,55 @@ fn copy_plain(py: Python<'_>, array: &Bound<'_, PyUntypedArray>, dtype: DType) -
     Ok((Value::Array(Arc::new(buffer)), shape, dtype))
 }
 
+/// Arguments of at least this many bytes are read in place.
+const LENT: usize = 1 << 20;
+
+/// An argument that is read in place: it cannot be written as long as this lives.
+pub struct Loan(Option<Py<PyUntypedArray>>);
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Some(array) = self.0.take() {
+            // SAFETY: a NumPy array, whose flag was set when it was lent.
+            Python::attach(|py| unsafe { (*array.bind(py).as_array_ptr()).flags |= NPY_ARRAY_WRITEABLE });
+        }
+    }
+}
+
+/// A large argument of a call, read in place rather than copied: until the loan ends, which has to outlive the value, it is
+/// read-only. None where it is not large, or others might write its memory.
+pub fn lend(array: &Bound<'_, PyAny>) -> PyResult<Option<(Value, Shape, DType, Loan)>> {
+    let Ok(array) = array.cast::<PyUntypedArray>() else { return Ok(None) };
+    let descr = array.dtype();
+    let bytes = array.len() * descr.itemsize();
+    if bytes < LENT || !is_ndarray(array) || !array.is_c_contiguous() || !array.is_aligned() {
+        return Ok(None);
+    }
+    let Some(dtype) = dtypes::from_descr(&descr).ok().filter(|_| descr.is_native_byteorder() != Some(false)) else {
+        return Ok(None);
+    };
+    let header = array.as_array_ptr();
+    // SAFETY: a NumPy array; what it is a view of is an object or null.
+    let (flags, data, alone) = unsafe {
+        let (flags, base) = ((*header).flags, (*header).base);
+        // nobody but the array refers to what it is a view of: an array such as linspace leaves, or a buffer of ours
+        let alone = !base.is_null() && pyo3::ffi::Py_REFCNT(base) == 1 && {
+            let base = Borrowed::from_ptr(array.py(), base);
+            let owns = |a: Borrowed<'_, '_, PyUntypedArray>| (*a.as_array_ptr()).flags & NPY_ARRAY_OWNDATA != 0;
+            base.cast_exact::<Storage>().is_ok() || base.cast::<PyUntypedArray>().is_ok_and(owns)
+        };
+        (flags, (*header).data.cast::<u8>(), alone)
+    };
+    let Some(data) = NonNull::new(data).filter(|_| flags & NPY_ARRAY_OWNDATA != 0 || alone) else { return Ok(None) };
+    let loan = Loan((flags & NPY_ARRAY_WRITEABLE != 0).then(|| array.clone().unbind()));
+    // SAFETY: as above, with the interpreter held.
+    unsafe { (*header).flags &= !NPY_ARRAY_WRITEABLE };
+    let owner = Box::new(Buried::new(array.clone().unbind()));
+    // SAFETY: contiguous and aligned; the owner keeps it alive, and the loan keeps everybody from writing it.
+    let buffer = unsafe { Buffer::lent(data, bytes, owner) };
+    Ok(Some((Value::Array(Arc::new(buffer)), array.shape().into(), dtype, loan)))
+}
+
 /// Keeps a buffer alive while arrays look into it.
 #[pyclass(frozen, module = "mlgrad")]
 struct Storage(#[expect(dead_code, reason = "held for its drop")] Arc<Buffer>);
@@ -196,7 +246,7 @@ pub fn export(py: Python<'_>, value: Value, shape: &[usize], dtype: DType) -> Py
             Ok(Bound::from_owned_ptr_or_err(py, scalar)?.unbind())
         };
     }
-    let share = bytes >= SHARE && buffer.as_ref().is_some_and(|b| Arc::strong_count(b) == 1);
+    let share = bytes >= SHARE && buffer.as_ref().is_some_and(|b| Arc::strong_count(b) == 1 && !b.is_lent());
     let mut dims: smallvec::SmallVec<[npy_intp; 4]> = shape.iter().map(|&d| d as npy_intp).collect();
     let (data, flags) = if share { (source.cast_mut().cast::<c_void>(), NPY_ARRAY_WRITEABLE) } else { (null_mut(), 0) };
     // SAFETY: dims has as many lengths as we say; without data NumPy allocates C-contiguous memory itself; with data it

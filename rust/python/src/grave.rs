@@ -40,7 +40,7 @@ impl<T: Send> Drop for Buried<T> {
 
 /// Drops what waits. To be called where no lock is held.
 pub fn bury() {
-    if ANY.swap(false, AcqRel) {
+    if ANY.load(Relaxed) && ANY.swap(false, AcqRel) {
         let all = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
         drop(all);
     }

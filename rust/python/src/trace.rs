@@ -40,10 +40,10 @@ pub struct State {
     pub over: bool,
     sealed: bool,
     /// Under jit: how each value was come by.
-    pub recorder: Option<Recorder>,
+    pub recorder: Option<Box<Recorder>>,
     /// The leaves of a `Tape`, with what has been accumulated for them.
     pub gradients: FxHashMap<NodeId, Option<NodeId>>,
-    pub lines: Option<Lines>,
+    pub lines: Option<Box<Lines>>,
 }
 
 /// A number of its own for each thread; cheaper than `std::thread::current`, which counts references.
@@ -101,9 +101,9 @@ impl Trace {
                 tape,
                 over: false,
                 sealed: false,
-                recorder: jit.then(Recorder::default),
+                recorder: jit.then(Box::default),
                 gradients: FxHashMap::default(),
-                lines: keeps_lines.then(Lines::default),
+                lines: keeps_lines.then(Box::default),
             }),
             jit,
             keeps_lines,

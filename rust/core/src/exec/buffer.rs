@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::ptr::{NonNull, null_mut};
@@ -24,9 +25,13 @@ const LARGE: usize = 256 << 20;
 
 /// Owned bytes at a 64-byte boundary. The contents are whatever the last user left there. At least 64 bytes past the end may
 /// be read and written, so that whole vectors need no tail.
+///
+/// Or the bytes of somebody else, which are only read, and have nothing behind them.
 pub struct Buffer {
     ptr: NonNull<u8>,
     len: usize,
+    /// Keeps the bytes of somebody else alive.
+    owner: Option<Box<dyn Any + Send + Sync>>,
 }
 
 // SAFETY: a buffer owns its memory, and hands out references by the usual rules.
@@ -62,7 +67,21 @@ impl Buffer {
         if used > PEAK.load(Relaxed) {
             PEAK.fetch_max(used, Relaxed);
         }
-        Ok(Buffer { ptr, len: bytes })
+        Ok(Buffer { ptr, len: bytes, owner: None })
+    }
+
+    /// The bytes of somebody else, to be read in place.
+    ///
+    /// # Safety
+    /// They stay readable until `owner` is dropped, nobody writes them while the buffer lives, and they are aligned for whatever
+    /// elements are read. Nobody writes through [`Buffer::as_mut_ptr`].
+    pub unsafe fn lent(ptr: NonNull<u8>, bytes: usize, owner: Box<dyn Any + Send + Sync>) -> Buffer {
+        Buffer { ptr, len: bytes, owner: Some(owner) }
+    }
+
+    /// Whether the bytes are somebody else's.
+    pub fn is_lent(&self) -> bool {
+        self.owner.is_some()
     }
 
     pub fn as_ptr(&self) -> *const u8 {
@@ -80,11 +99,12 @@ impl Buffer {
 
     /// The contents as elements; bytes that do not fill an element are left out.
     pub fn as_slice<T: Plain>(&self) -> &[T] {
-        // SAFETY: aligned to 64, initialised (fresh memory is zeroed), within len, any bits are a T.
+        // SAFETY: aligned to 64 or as whoever lent them says, initialised (fresh memory is zeroed), within len, any bits are a T.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().cast(), self.len / size_of::<T>()) }
     }
 
     pub fn as_mut_slice<T: Plain>(&mut self) -> &mut [T] {
+        assert!(self.owner.is_none(), "lent bytes are only read");
         // SAFETY: as for as_slice, and we are borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr().cast(), self.len / size_of::<T>()) }
     }
@@ -92,6 +112,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if self.owner.is_some() {
+            return;
+        }
         if let Some(class) = Class::of(self.len) {
             let capacity = class.capacity();
             let used = IN_USE.fetch_sub(capacity, Relaxed) - capacity;

@@ -279,6 +279,8 @@ impl Jit {
             r.replayed = called.into();
         }
         let opened = trace.open();
+        // arguments that are read in place, given back after the trace has ended
+        let mut loans = Vec::new();
         let done = Finally(trace.clone());
         let mut handles = Vec::with_capacity(call.leaves.len());
         for (k, leaf) in call.leaves.iter().enumerate() {
@@ -286,7 +288,13 @@ impl Jit {
                 Leaf::Static(o) => o.clone().unbind(),
                 Leaf::Traced(data, weak) => {
                     let (value, shape, dtype) = match data {
-                        Data::Lent(a, ..) => convert::copy_in(py, a)?,
+                        Data::Lent(a, ..) => match convert::lend(a)? {
+                            Some((value, shape, dtype, loan)) => {
+                                loans.push(loan);
+                                (value, shape, dtype)
+                            }
+                            None => convert::copy_in(py, a)?,
+                        },
                         Data::Owned(v, d, s) => (v.clone(), s.clone(), *d),
                     };
                     let node = {
@@ -351,7 +359,7 @@ impl Jit {
         };
         drop(opened);
         drop(done);
-        Ok((recorder, Output { tree, leaves: outs }, values))
+        Ok((*recorder, Output { tree, leaves: outs }, values))
     }
 }
 

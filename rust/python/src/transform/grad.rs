@@ -73,6 +73,7 @@ impl Grad {
         let f = self.f.bind(py);
         let positions = self.argnums.resolve(what, args.len())?;
         let mut session = Session::enter();
+        session.borrow_arguments();
         let mut new_args: SmallVec<[Bound<'py, PyAny>; 4]> = args.iter().collect();
         let mut inputs: SmallVec<[Leaves; 1]> = SmallVec::with_capacity(positions.len() + self.argnames.len());
         let mut aliases = Nodes::new();

@@ -1,5 +1,6 @@
 //! One call of a transform: on the trace that is open already, or on one of its own.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 use smallvec::SmallVec;
 
 use crate::array::{Array, Kind, Made, record};
-use crate::convert;
+use crate::convert::{self, Loan};
 use crate::error::OrRaise;
 use crate::trace::{Opened, Trace, known, meta};
 use crate::tree::Tree;
@@ -25,6 +26,8 @@ pub struct Session {
     start: usize,
     opened: Option<Opened>,
     keep: bool,
+    /// Arguments that are read in place; none where they have to be copied.
+    loans: Option<RefCell<Vec<Loan>>>,
 }
 
 impl Drop for Session {
@@ -50,19 +53,19 @@ impl Session {
         match Trace::current() {
             Some(trace) => {
                 let start = trace.access().tape.len();
-                Session { trace, outermost: false, start, opened: None, keep: false }
+                Session { trace, outermost: false, start, opened: None, keep: false, loans: None }
             }
             None => {
                 let trace = Trace::new(false);
                 let opened = Some(trace.open());
-                Session { trace, outermost: true, start: 0, opened, keep: false }
+                Session { trace, outermost: true, start: 0, opened, keep: false, loans: None }
             }
         }
     }
 
     /// On a trace that somebody else has opened.
     pub fn on(trace: &Arc<Trace>) -> Session {
-        Session { trace: trace.clone(), outermost: false, start: 0, opened: None, keep: true }
+        Session { trace: trace.clone(), outermost: false, start: 0, opened: None, keep: true, loans: None }
     }
 
     /// On a trace of its own, which keeps the lines of nodes if `lines`. Refused inside another transform.
@@ -74,12 +77,25 @@ impl Session {
         }
         let trace = if lines { Trace::with_lines() } else { Trace::new(false) };
         let opened = Some(trace.open());
-        Ok(Session { trace, outermost: true, start: 0, opened, keep: false })
+        Ok(Session { trace, outermost: true, start: 0, opened, keep: false, loans: None })
     }
 
     /// The trace outlives this call: somebody else closes it.
     pub fn keep(&mut self) {
         self.keep = true;
+    }
+
+    /// From here on large arguments are read in place: for a trace of our own that ends with the session.
+    pub fn borrow_arguments(&mut self) {
+        self.loans = self.outermost.then(RefCell::default);
+    }
+
+    /// A large leaf, read in place.
+    fn lend(&self, leaf: &Bound<'_, PyAny>) -> PyResult<Option<NodeId>> {
+        let Some(loans) = &self.loans else { return Ok(None) };
+        let Some((value, shape, dtype, loan)) = convert::lend(leaf)? else { return Ok(None) };
+        loans.borrow_mut().push(loan);
+        self.trace.lock()?.tape.param(value, shape, dtype).or_raise(leaf.py()).map(Some)
     }
 
     /// The floating-point leaves of `argument` as fresh aliases, and the argument made of them.
@@ -120,7 +136,11 @@ impl Session {
     /// A leaf as a fresh alias, and its handle.
     fn leaf(&self, what: &str, which: fmt::Arguments<'_>, leaf: &Bound<'_, PyAny>) -> PyResult<(NodeId, Py<Array>)> {
         let py = leaf.py();
-        let (node, weak) = self.lift_float(what, which, leaf)?;
+        let lent = self.lend(leaf)?.filter(|&n| self.trace.access().tape.dtype(n).is_inexact());
+        let (node, weak) = match lent {
+            Some(node) => (node, false),
+            None => self.lift_float(what, which, leaf)?,
+        };
         let (alias, made) = record(py, &self.trace, |s| {
             let alias = s.tape.alias(node)?;
             Ok((alias, Made::keep(s, alias)))
