@@ -230,7 +230,7 @@ def test_unknown_attributes() -> None:
     assert in_grad(lambda a: hasattr(a, "nonsense")) is False
 
 
-@pytest.mark.parametrize("f", [np.unique, np.fft.fft, np.unwrap, np.packbits, np.histogram])
+@pytest.mark.parametrize("f", [np.unique, np.fft.fft, np.fft.ifft2, np.packbits, np.histogram])
 def test_functions_that_are_missing(f: Any) -> None:
     with pytest.raises(TypeError, match=rf"{f.__name__} is not supported for traced arrays.*custom_vjp"):
         on_tape(f, V)
@@ -355,5 +355,5 @@ def test_functions_of_users_can_be_added() -> None:
         return np.sum(m) * 2
 
     # an implementation in Python, for a function that has none
-    _core.register_array_function(np.trim_zeros, implementation)
-    assert in_grad(np.trim_zeros) == 5.0
+    _core.register_array_function(np.fft.ifft, implementation)
+    assert in_grad(np.fft.ifft) == 5.0
