@@ -62,8 +62,8 @@ fn a_loop_forward_and_back() {
     near(&get(&t, last), &[67.0]);
     near(&get(&t, ys), &[2.0, 7.0, 22.0]);
     near(&get(&t, history), &[2.0, 7.0, 22.0]);
-    // nobody asks for the history: it is no output, and has no memory
-    assert_eq!(extract(&t, &[last]).unwrap().outputs, [last]);
+    // w and c are arguments of a transform: what a derivative needs of the steps comes out beside what is asked for
+    assert_eq!(extract(&t, &[last]).unwrap().outputs, [last, history]);
     let one = t.lit_like(1.0, last).unwrap();
     let d = walk::vjp(&mut t, &[last], &[one], &[w, c]).unwrap();
     // last = w³c + w² + w + 1
@@ -74,6 +74,16 @@ fn a_loop_forward_and_back() {
     near(&get(&t, d[0].unwrap()), &[61.0]);
     near(&get(&t, d[1].unwrap()), &[6.0 * 3.0 * 2.0 + 2.0]);
     near(&get(&t, d[2].unwrap()), &[0.0, 2.0, 13.0]);
+}
+
+#[test]
+fn the_history_of_a_loop_that_nobody_differentiates_is_not_kept() {
+    let step = body(1, |t, p| Ok(vec![t.square(p[0])?]));
+    let mut t = Tape::new();
+    let c = number(&mut t, 2.0);
+    let op = For { body: step, length: 3, reverse: false, consts: 0, carries: 1 };
+    let (_, results) = t.push_tuple(op.into(), &[c]).unwrap();
+    assert_eq!(extract(&t, &results[..1]).unwrap().outputs, results[..1]);
 }
 
 #[test]
