@@ -10,10 +10,11 @@ What bounds the rows that are below their goals, by bytes and latencies on two c
 - hvp of a logistic loss, 1e5 parameters: X is 40 MB and is read for X w, X v and the transposed product; a sum of it
   takes 0.9 ms from the last-level cache (44 GB/s) and more from memory, and jax.jit reads it as often. X w and X v
   could share one reading; the transposed product needs whole rows of 800 kB first.
-- odeint: 198 trial steps. A step is 132 operations on two numbers, and its adjoint 234, after the step is computed once
-  more. They depend on one another, so each costs what storing and loading a vector takes, some 3 ns: 0.4 us + 0.7 us a
-  step. jax.jit takes 1.9 us a step for the same, in code compiled for it. Ten times less, 0.19 us for both ways, is below
-  the latency of the chain of additions and multiplications alone (7 stages of 8 operations, 4 cycles each, three times).
+- odeint: 198 trial steps. A step is 132 operations on two numbers, and its adjoint 234, after the step is computed
+  once more. They depend on one another, so each costs what storing and loading a vector takes, some 3 ns: 0.4 us +
+  0.7 us a step. jax.jit takes 1.9 us a step for the same, in code compiled for it. Ten times less, 0.19 us for both
+  ways, is below the latency of the chain of additions and multiplications alone (7 stages of 8 operations, 4 cycles
+  each, three times).
 """
 
 import argparse

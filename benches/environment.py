@@ -21,7 +21,7 @@ def prepare(wanted=None):
     # jax has no setting of its own for this: it makes as many threads as the process has cores
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "MLGRAD_NUM_THREADS"):
         os.environ[variable] = str(threads())
-    # idle threads of OpenBLAS look for work for 20 ms unless told otherwise, on cores that others are measured on by then
+    # idle threads of OpenBLAS look for work for 20 ms unless told otherwise, on cores that others are measured on then
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")
     os.environ["JAX_ENABLE_X64"] = "1"
     os.environ["JAX_PLATFORMS"] = "cpu"

@@ -147,7 +147,6 @@ def exponentials():
         lambda r: r**2,
     )
 
-
     def odd(t):
         return (mp.sinh(mp.sqrt(t)) - mp.sqrt(t)) / (t * mp.sqrt(t))
 

@@ -209,20 +209,20 @@ def _step(
 ) -> Any:
     """Try one step; the state stays what it is, but for the size of the step, where the error is too large."""
     y, dy, t, h, last, _ = state
-    number = lambda v: _core.literal(v, y.dtype)
+    number: Function = lambda v: _core.literal(v, y.dtype)
     signed = forward * h
     # whether the step is good enough, as a constant for derivatives
-    still = stopped((y, dy, t, rest))
-    y1, _, slopes = _stages(lambda y, t: flow(y, t, *still[3]), *still[:3], signed)
+    y0, dy0, t0, fixed = stopped((y, dy, t, rest))
+    y1, _, slopes = _stages(lambda y, t: flow(y, t, *fixed), y0, dy0, t0, signed)
     rtol, atol = (number(v) for v in tolerances)
-    ratio = signed * _combined(ERROR, slopes) / (atol + rtol * np.maximum(np.abs(still[0]), np.abs(y1)))
+    ratio = signed * _combined(ERROR, slopes) / (atol + rtol * np.maximum(np.abs(y0), np.abs(y1)))
     error = stopped(np.mean(ratio * ratio))
     good = error <= 1.0
     # nan counts as a failure that calls for the shortest step
     factor = np.where(error >= 0, number(0.9) * np.maximum(error, number(1e-12)) ** number(-0.1), number(0.2))
     factor = np.minimum(np.maximum(factor, number(0.2)), np.where(good, number(10.0), 1.0))
     new = stopped(np.minimum(h * factor, number(hmax)))
-    failed = ~good & (new <= number(4 * float(np.finfo(y.dtype).eps)) * np.abs(still[2]))
+    failed = ~good & (new <= number(4 * float(np.finfo(y.dtype).eps)) * np.abs(t0))
     # the same once more, for derivatives: a plan computes it once. Nothing flows through a step that was not good, in
     # which there may be nan
     flowing = lambda x: np.where(good, x, stopped(x))
