@@ -225,7 +225,7 @@ def _step(
     failed = ~good & (new <= number(4 * float(np.finfo(y.dtype).eps)) * np.abs(t0))
     # the same once more, for derivatives: a plan computes it once. Nothing flows through a step that was not good, in
     # which there may be nan
-    flowing = lambda x: np.where(good, x, stopped(x))
+    flowing: Function = lambda x: np.where(good, x, stopped(x))
     gated = tuple(flowing(x) for x in rest)
     y1, t1, slopes = _stages(lambda y, t: flow(y, t, *gated), flowing(y), flowing(dy), flowing(t), signed)
     del slopes[1]  # which the solution between the ends does not need
