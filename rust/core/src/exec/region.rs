@@ -126,6 +126,30 @@ pub fn group_rows(rows: usize, row: usize) -> usize {
 /// Regions that take less run on the caller's thread alone.
 const PARALLEL: usize = 20_000;
 
+/// Arrays of more bytes lie beyond the second-level cache: while a block is computed, the next one is fetched.
+const FAR: usize = 1 << 20;
+
+/// Asks for what lies from p on, to read it or to write it.
+#[inline]
+fn fetch(p: *const u8, bytes: usize, write: bool) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
+        for line in (0..bytes).step_by(ALIGN) {
+            let at = p.wrapping_add(line).cast();
+            // SAFETY: a hint, which may be of any address.
+            unsafe {
+                match write {
+                    true => _mm_prefetch::<_MM_HINT_ET0>(at),
+                    false => _mm_prefetch::<_MM_HINT_T0>(at),
+                }
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (p, bytes, write);
+}
+
 pub(super) struct Block {
     pub start: usize,
     pub len: usize,
@@ -268,6 +292,9 @@ impl Region {
                 let from = block.start * m.step;
                 *p = bases.at(m.place).wrapping_add(from);
                 let bytes = block.len * m.step;
+                if self.n * m.step > FAR {
+                    fetch(p.wrapping_add(bytes), bytes, m.written);
+                }
                 if let Some(inside) = m.inside
                     && (block.start < inside.0 || block.start + block.len > inside.1)
                 {
