@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from mlgrad import _core
+from mlgrad._vectors import known
 
 #: What answers for a function of NumPy; the core looks here, once, when it does not know a function.
 TABLE: dict[Any, Callable[..., Any]] = {}
@@ -190,11 +191,10 @@ def _piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> A
 
 def _same_on_parts(function: Any, args: Any, kw: Any, x: Any, where: Any, whole: Any) -> None:
     """Refuse a function that is not elementwise: NumPy's piecewise calls it with the selected elements alone."""
-    try:
-        values = np.asarray(_core.stop_gradient(x))
-        chosen = np.broadcast_to(np.asarray(_core.stop_gradient(where), dtype=bool), values.shape)
-    except TypeError:
+    values, chosen = known(x), known(where)
+    if values is None or chosen is None:
         return  # inside jit or vmap nobody knows the values
+    chosen = np.broadcast_to(chosen.astype(bool), values.shape)
     part = np.asarray(_core.stop_gradient(function(values[chosen], *args, **kw)))
     expected = np.broadcast_to(np.asarray(_core.stop_gradient(whole)), values.shape)[chosen]
     if not np.allclose(part, expected, rtol=1e-4, atol=1e-6, equal_nan=True):

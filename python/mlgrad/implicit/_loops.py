@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from mlgrad import _control, _core
 from mlgrad._transforms import Function
+from mlgrad._vectors import known
 
 
 def while_loop(going: Function, step: Function, carry: Any) -> Any:
@@ -29,10 +28,4 @@ def scan(step: Function, carry: Any, xs: Any) -> Any:
 
 
 def _at_hand(tree: Any) -> bool:
-    for leaf in _core.tree_flatten(tree)[0]:
-        if isinstance(leaf, _core.Array):
-            try:
-                np.asarray(_core.stop_gradient(leaf))
-            except TypeError:
-                return False
-    return True
+    return all(known(leaf) is not None for leaf in _core.tree_flatten(tree)[0])
