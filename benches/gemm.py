@@ -49,7 +49,7 @@ def _here(quick):
                 calls = {"NumPy": lambda f=f, a=a, b=b: f(a, b), "mlgrad": lambda f=jitted, a=a, b=b: f(a, b)}
                 _bench.check_equal({k: c() for k, c in calls.items()}, 1e-11 if dtype == "float64" else 1e-3)
                 # large ones take milliseconds each, and need several rounds all the same
-                budget = 0.4 if n >= 256 else 0.04 if quick else 0.08
+                budget = (0.15 if quick else 0.4) if n >= 256 else 0.04 if quick else 0.08
                 times = _bench.best_times(calls, budget=budget, target=1e-3)
                 ratios[f"{n} {dtype} {form}"] = times["NumPy"] / times["mlgrad"]
     return ratios

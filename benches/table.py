@@ -12,7 +12,7 @@ def measure(row, names, quick):
     mine = () if row.ours == "mlgrad" else (backends.VALUE,)
     calls, absent = backends.calls(row, [*names, *mine])
     _bench.check_equal({n: c() for n, c in calls.items() if n != backends.VALUE}, row.tolerance)
-    times = _bench.best_times(calls, budget=0.8 if quick else 4.0, rounds=50 if quick else 200)
+    times = _bench.best_times(calls, budget=0.6 if quick else 4.0, rounds=50 if quick else 200)
     rivals = {n: times[n] for n in times if not n.startswith("mlgrad")}
     peer = row.peer if row.peer in rivals else min(rivals, key=rivals.get)
     record = {

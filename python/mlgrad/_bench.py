@@ -52,7 +52,7 @@ def best_times(
     target : float
         Seconds to repeat a contender for in one round.
     rounds : int
-        The most rounds. A call of more than 50 ms and 20 times the fastest takes part in the first three alone.
+        The most rounds. A call of more than 50 ms and 20 times the fastest takes part in the first alone.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def best_times(
             break
         quickest = min(best.values())
         for name, call in contenders.items():
-            if done >= 3 and best[name] > max(20.0 * quickest, 0.05):
+            if done >= 1 and best[name] > max(20.0 * quickest, 0.05):
                 continue
             count = repeats[name]
             start = time.perf_counter()
