@@ -38,6 +38,7 @@ isa: $(STAMPS)/test
 		cargo test --release --locked --quiet -p mlgrad-core --lib exec:: && \
 		$(BIN)/python -m pytest -q tests/test_operations.py -k test_value || exit 1; \
 	done
+	MLGRAD_GENERATE=0 $(BIN)/python -m pytest -q tests/test_operations.py tests/test_programs.py
 
 loom:
 	cargo fmt --check --manifest-path rust/loom/Cargo.toml

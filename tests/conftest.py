@@ -22,4 +22,4 @@ def engine() -> Iterator[None]:
     threads = _core.num_threads()
     yield
     _core.set_num_threads(threads)
-    _core.set_options(simplify=True, fuse=True)
+    _core.set_options()

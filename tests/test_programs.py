@@ -198,17 +198,28 @@ def test_gradients_are_finite_differences(program: Program, shape: tuple[int, in
     np.testing.assert_allclose(second, other, rtol=1e-8, atol=1e-10 * size)
 
 
+#: What the planner may do; machine code is made where it may fuse.
+PLANNERS: list[dict[str, Any]] = [
+    {},
+    {"simplify": False},
+    {"fuse": False},
+    {"simplify": False, "fuse": False},
+    {"generate": False},
+    {"small": 4},
+    {"small": 1024},
+]
+
+
 @SETTINGS
 @given(programs(STEPS), shapes)
 def test_the_planner_changes_nothing(engine: None, program: Program, shape: tuple[int, int]) -> None:
     """With every optimisation on or off: the same forward bits, and adjoints to rounding."""
     x, c = draw(shape)
     values, gradients = [], []
-    for simplify in (True, False):
-        for fuse in (True, False):
-            _core.set_options(simplify=simplify, fuse=fuse)
-            values.append(jit(lambda x, c: run(program, np, x, c))(x, c))
-            gradients.append(jit(grad(lambda x: total(program, np, x, c)))(x))
+    for options in PLANNERS:
+        _core.set_options(**options)
+        values.append(jit(lambda x, c: run(program, np, x, c))(x, c))
+        gradients.append(jit(grad(lambda x: total(program, np, x, c)))(x))
     for other in values[1:]:
         for a, b in zip(values[0], other, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
@@ -227,12 +238,11 @@ ELEMENTWISE = {k: STEPS[k] for k in (n.replace("_", " ") for n in _NAMES.split()
 def test_elementwise_work_has_the_same_bits(engine: None, program: Program, shape: tuple[int, int], dtype: Any) -> None:
     x, c = draw(shape, dtype)
     results = []
-    for simplify in (True, False):
-        for fuse in (True, False):
-            _core.set_options(simplify=simplify, fuse=fuse)
-            # c traced too, since NumPy's own functions differ in the last bit
-            results.append(jit(lambda x, c: run(program, np, x, c))(x, c))
-            results.append(vjp(lambda x, c: run(program, np, x, c), x, c)[0])
+    for options in PLANNERS:
+        _core.set_options(**options)
+        # c traced too, since NumPy's own functions differ in the last bit
+        results.append(jit(lambda x, c: run(program, np, x, c))(x, c))
+        results.append(vjp(lambda x, c: run(program, np, x, c), x, c)[0])
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             assert a.dtype == b.dtype == dtype

@@ -9,5 +9,6 @@ pub mod tape;
 pub mod walk;
 
 pub use error::{Error, Result};
+pub use mlgrad_code as code;
 pub use mlgrad_linalg as linalg;
 pub use mlgrad_math as math;

@@ -77,10 +77,11 @@ fn memory_stats(py: Python<'_>, reset_peak: bool) -> PyResult<Bound<'_, PyDict>>
 /// Turns layers of the planner off (and on again), and says up to how many elements arrays are straight code, for tests: the
 /// results stay the same.
 #[pyfunction]
-#[pyo3(signature = (*, simplify = true, fuse = true, small = None))]
-fn set_options(simplify: bool, fuse: bool, small: Option<usize>) {
+#[pyo3(signature = (*, simplify = true, fuse = true, generate = true, small = None))]
+fn set_options(simplify: bool, fuse: bool, generate: bool, small: Option<usize>) {
     let default = plan::Options::default();
-    plan::set_options(plan::Options { simplify, fuse, small: small.unwrap_or(default.small), ..default });
+    let generate = generate && default.generate;
+    plan::set_options(plan::Options { simplify, fuse, generate, small: small.unwrap_or(default.small), ..default });
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

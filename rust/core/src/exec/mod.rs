@@ -7,6 +7,7 @@ mod factor;
 pub mod gemm;
 mod gemm_block;
 mod gemv;
+pub mod generated;
 mod host;
 mod lanes;
 mod memory_limit;

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use super::buffer::{ALIGN, Buffer};
+use super::generated::Entry;
 use super::narrow::RowsKernel;
 use super::pool;
 use super::rows::{Edges, RowInstr};
@@ -51,6 +52,8 @@ pub struct Mem {
     /// The elements of the iteration space for which the array has one, where it has not for all: zeros for the others.
     pub inside: Option<(usize, usize)>,
     pub written: bool,
+    /// Whether those who use it leave out what they may not touch.
+    pub masked: bool,
     /// A register that takes the place of the array in a block where it cannot be used directly.
     pub spill: usize,
 }
@@ -64,12 +67,34 @@ pub struct Operand {
 
 #[derive(Debug)]
 pub enum Instr {
-    Map { f: Kernel, dst: Operand, a: Operand, b: Operand, c: Operand },
-    Load { place: Place, view: Box<Strided>, dst: Operand },
-    Iota { dst: Operand },
-    Fold { fold: u32, src: Operand },
+    Map {
+        f: Kernel,
+        dst: Operand,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+    },
+    /// Several operations, on operands that the code knows.
+    Pass(Entry),
+    Load {
+        place: Place,
+        view: Box<Strided>,
+        dst: Operand,
+    },
+    Iota {
+        dst: Operand,
+    },
+    Fold {
+        fold: u32,
+        src: Operand,
+    },
     Row(RowInstr),
-    Mask { frame: Box<Frame>, size: usize, dst: Operand, src: Operand },
+    Mask {
+        frame: Box<Frame>,
+        size: usize,
+        dst: Operand,
+        src: Operand,
+    },
 }
 
 #[derive(Debug)]
@@ -295,6 +320,9 @@ impl Region {
                 if self.n * m.step > FAR {
                     fetch(p.wrapping_add(bytes), bytes, m.written);
                 }
+                if m.masked {
+                    continue;
+                }
                 if let Some(inside) = m.inside
                     && (block.start < inside.0 || block.start + block.len > inside.1)
                 {
@@ -334,6 +362,7 @@ impl Region {
                         Instr::Map { f, dst, a, b, c } => {
                             f(block.len, at(&ptrs, *dst), at(&ptrs, *a), at(&ptrs, *b), at(&ptrs, *c));
                         }
+                        Instr::Pass(entry) => entry.call(block.len, ptrs.as_ptr().cast(), block.start),
                         Instr::Load { place, view, dst } => {
                             view.load(bases.at(*place), block.start, block.len, at(&ptrs, *dst));
                         }
@@ -509,13 +538,14 @@ impl std::fmt::Display for Region {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let loads = self.body.iter().filter(|i| matches!(i, Instr::Load { .. })).count();
         let kernels = self.body.iter().filter(|i| matches!(i, Instr::Map { .. })).count();
+        let passes = self.body.iter().filter(|i| matches!(i, Instr::Pass(_))).count();
         let columns = self.body.iter().filter(|i| matches!(i, Instr::Row(_))).count();
         let written = self.mems.iter().filter(|m| m.written).count();
         let read = self.mems.iter().filter(|m| !m.written && m.step != 0).count();
         let block = if self.rows_a_block == 0 { self.piece } else { self.rows_a_block * self.row };
         write!(
             f,
-            "region over {} elements (rows of {}) in blocks of {block}: {kernels} operations, {columns} on columns, {read} arrays read, {loads} \
+            "region over {} elements (rows of {}) in blocks of {block}: {kernels} operations, {passes} generated passes, {columns} on columns, {read} arrays read, {loads} \
              gathered, {written} written, {} reductions, about {} ns",
             self.n,
             self.row,

@@ -13,6 +13,7 @@ use super::pool;
 use super::region::{Bases, Place, Region};
 use super::straight::{self, Step};
 use super::strided::Strided;
+use crate::code::Module;
 use crate::tape::Value;
 use crate::{Error, Result};
 
@@ -116,6 +117,9 @@ pub struct Code {
     pub views: Vec<Box<Strided>>,
     pub folds: Vec<Box<straight::SmallFold>>,
     pub runs: Vec<Box<straight::Runs>>,
+    pub outside: Vec<Box<straight::Outside>>,
+    /// The code of passes.
+    pub module: Option<Module>,
     pub nanoseconds: usize,
 }
 
@@ -126,7 +130,11 @@ impl Code {
         let regions: usize =
             self.units.iter().map(|u| if let Unit::Region(r) = u { r.body.len() * instr } else { 0 }).sum();
         let constants: usize = self.constants.iter().map(|c| c.1.len() + 32).sum();
-        self.steps.len() * size_of::<Step>() + self.units.len() * 200 + regions + constants
+        self.steps.len() * size_of::<Step>()
+            + self.units.len() * 200
+            + regions
+            + constants
+            + self.module.as_ref().map_or(0, Module::bytes)
     }
 }
 

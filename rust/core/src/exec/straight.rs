@@ -4,10 +4,12 @@
 #![allow(unsafe_code)]
 
 use super::buffer::ALIGN;
+use super::generated::Entry;
 use super::narrow::RowsKernel;
 use super::strided::Strided;
 use crate::math::Kernel;
 use crate::math::reduce::{AccumulateKernel, ReduceKernel};
+use crate::plan::frame::Frame;
 
 /// A call; operands are bytes from the start of the arena.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,15 @@ pub unsafe fn run(steps: &[Step], arena: *mut u8) {
             );
         }
     }
+}
+
+/// A pass of generated code over the arena, whose entry is at c.
+///
+/// # Safety
+/// As for [`Entry::call`], with the arena at dst.
+pub unsafe fn generated(n: usize, dst: *mut u8, _: *const u8, _: *const u8, c: *const u8) {
+    // SAFETY: the caller's.
+    unsafe { c.cast::<Entry>().read().call(n, dst, 0) }
 }
 
 /// A description in the arena: its address, as bytes that frames are filled with. The plan owns what it points at.
@@ -83,6 +94,29 @@ pub unsafe fn copy_bytes(n: usize, dst: *mut u8, a: *const u8, _: *const u8, _: 
 pub unsafe fn clear(n: usize, dst: *mut u8, _: *const u8, _: *const u8, _: *const u8) {
     // SAFETY: the caller's.
     unsafe { dst.write_bytes(0, n) }
+}
+
+/// What is to be zero of a small array.
+#[derive(Debug)]
+pub struct Outside {
+    pub frame: Box<Frame>,
+    pub n: usize,
+    pub size: usize,
+}
+
+/// The elements at dst outside of a frame (described at c) = 0.
+///
+/// # Safety
+/// The array has as many elements as the description says.
+pub unsafe fn clear_outside(_: usize, dst: *mut u8, _: *const u8, _: *const u8, c: *const u8) {
+    // SAFETY: the caller's.
+    let outside = unsafe { description::<Outside>(c) };
+    outside.frame.stretches(0, outside.n, |from, len, inside| {
+        if !inside {
+            // SAFETY: a stretch of the array.
+            unsafe { dst.add(from * outside.size).write_bytes(0, len * outside.size) };
+        }
+    });
 }
 
 /// Where the elements of a piece go in a small array: runs of elements that lie together.

@@ -20,6 +20,21 @@ impl Clone for Window {
     }
 }
 
+impl Window {
+    /// Where the elements of a piece, in C order, are in the whole.
+    pub fn elements<'a>(&'a self, whole: &[usize], piece: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+        let strides = shape::strides(whole);
+        (0..shape::size(piece)).map(move |mut k| {
+            let mut at = 0;
+            for axis in (0..piece.len()).rev() {
+                at += (self.start[axis] + (k % piece[axis]) as i64 * self.step[axis]) * strides[axis] as i64;
+                k /= piece[axis];
+            }
+            at as usize
+        })
+    }
+}
+
 /// Whether no two windows share an element. Sorted by the first axis that tells them apart; a few pieces only.
 pub fn disjoint(ws: &[Window], pieces: &[&[usize]]) -> bool {
     if ws.len() == 1 {

@@ -13,6 +13,7 @@ use super::layout::{self, Want};
 use super::program::Program;
 use super::shift::Shifts;
 use super::view::View;
+use crate::code;
 use crate::math::{self, Kernel};
 use crate::ops::{Binary, Cast, Leaf, Movement, Op, Primitive, Project, Reduce, ReduceOp, Unary, Windowed};
 use crate::tape::{Axes, DType, Shape, shape};
@@ -87,8 +88,8 @@ pub struct Node {
     pub dtype: DType,
     /// Tenths of a nanosecond an element.
     pub cost: u32,
-    /// The arithmetic that this is, of floating-point numbers: with one input, of that and itself.
-    pub arithmetic: Option<Binary>,
+    /// The operation, where machine code can be made for it.
+    pub op: Option<code::Op>,
 }
 
 #[derive(Debug, Default)]
@@ -163,7 +164,7 @@ pub fn build(p: &Program, over: usize) -> Result<Ir> {
 
 impl Builder<'_> {
     pub(super) fn push(&mut self, kind: Kind, inputs: SmallVec<[Ref; 3]>, n: usize, dtype: DType, cost: u32) -> u32 {
-        self.ir.nodes.push(Node { kind, inputs, n, dtype, cost, arithmetic: None });
+        self.ir.nodes.push(Node { kind, inputs, n, dtype, cost, op: None });
         (self.ir.nodes.len() - 1) as u32
     }
 
@@ -214,7 +215,10 @@ impl Builder<'_> {
                 let node = self.push(Kind::Map(k), inputs, size, dtype, kernel::cost(&n.op));
                 match n.op {
                     Op::Unary(u @ (Unary::Sin | Unary::Cos)) => self.angle(node, u == Unary::Sin),
-                    _ => self.ir.nodes[node as usize].arithmetic = kernel::arithmetic(&n.op, dtype),
+                    _ => {
+                        self.ir.nodes[node as usize].op =
+                            kernel::generated(&n.op, self.p.nodes[last as usize].dtype, dtype)
+                    }
                 }
                 let view = view.map_or(DIRECT, |v| self.view(node, v));
                 Value { node, view }

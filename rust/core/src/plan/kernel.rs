@@ -1,6 +1,7 @@
 //! The kernel of each elementwise operation, and what it costs.
 #![allow(unsafe_code)]
 
+use crate::code;
 use crate::math::{self, Kernel};
 use crate::ops::{Binary, Leaf, Movement, Op, Primitive, Unary, Windowed};
 use crate::tape::DType;
@@ -40,14 +41,16 @@ pub fn elementwise(op: &Op, from: DType, to: DType) -> Result<Kernel> {
     })
 }
 
-/// The arithmetic that an operation is, of floating-point numbers; the square of x is the product of x and x.
-pub fn arithmetic(op: &Op, dtype: DType) -> Option<Binary> {
+/// The operation on inputs of dtype `from` as machine code can be made for it.
+pub fn generated(op: &Op, from: DType, to: DType) -> Option<code::Op> {
     let found = match op {
-        Op::Binary(b @ (Binary::Add | Binary::Sub | Binary::Mul | Binary::Div)) => *b,
-        Op::Unary(Unary::Square) => Binary::Mul,
+        Op::Unary(u) => code::Op::Unary(*u),
+        Op::Binary(b) => code::Op::Binary(*b),
+        Op::Select(_) => code::Op::Select,
+        Op::Cast(_) if from == DType::Bool && matches!(to, DType::F32 | DType::F64) => code::Op::Number,
         _ => return None,
     };
-    matches!(dtype, DType::F32 | DType::F64).then_some(found)
+    found.is_known(from).then_some(found)
 }
 
 /// Applies a kernel to single numbers.

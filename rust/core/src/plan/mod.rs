@@ -22,6 +22,7 @@ mod simplify;
 pub mod view;
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use cache::{Stats, clear, plan_for, plan_for_body, recall, remember, set_limits, stats};
@@ -29,6 +30,7 @@ pub use program::{Extracted, Node, Program, extract, extract_exact, extract_list
 pub use recipe::{Answer, Ran, Recipe};
 pub use rows::LONGEST as LONGEST_ROW;
 
+use crate::code;
 pub use crate::exec::run::Param;
 use crate::exec::run::{Code, Runner, Unit};
 use crate::ops::control::body::without_rules;
@@ -46,25 +48,46 @@ pub struct Options {
     pub small: usize,
     /// Small parameters keep their places to themselves: a loop copies those once that stay the same from step to step.
     pub body: bool,
+    /// Make machine code where there can be some.
+    pub generate: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { simplify: true, fuse: true, small: 1024, body: false }
+        Options { simplify: true, fuse: true, small: SMALL, body: false, generate: generates() }
     }
+}
+
+/// Arrays of so many elements are straight code: blocks read arguments and write results where they are, which pays for more.
+const SMALL: usize = 256;
+
+/// Sums of windows over more elements are elementwise where there is machine code: vectors of the widest kind.
+const ELEMENTWISE: usize = 16;
+
+/// Whether machine code is made where nobody says otherwise: `MLGRAD_GENERATE=0` says no.
+fn generates() -> bool {
+    static CHOSEN: OnceLock<bool> = OnceLock::new();
+    *CHOSEN.get_or_init(|| std::env::var("MLGRAD_GENERATE").map_or(true, |v| v.trim() != "0"))
 }
 
 static OPTIONS: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Sets what plans made from now on do.
 pub fn set_options(o: Options) {
-    OPTIONS.store((o.small.min(1024) as u64) << 2 | u64::from(o.simplify) << 1 | u64::from(o.fuse), Relaxed);
+    let flags = u64::from(o.generate) << 2 | u64::from(o.simplify) << 1 | u64::from(o.fuse);
+    OPTIONS.store((o.small.min(1024) as u64) << 3 | flags, Relaxed);
 }
 
 pub fn options() -> Options {
     match OPTIONS.load(Relaxed) {
         u64::MAX => Options::default(),
-        x => Options { simplify: x & 2 != 0, fuse: x & 1 != 0, small: (x >> 2) as usize, body: false },
+        x => Options {
+            simplify: x & 2 != 0,
+            fuse: x & 1 != 0,
+            small: (x >> 3) as usize,
+            body: false,
+            generate: x & 4 != 0,
+        },
     }
 }
 
@@ -90,7 +113,12 @@ impl Plan {
         let scalars: Vec<bool> = program.outputs.iter().map(|&o| program.nodes[o as usize].shape.is_empty()).collect();
         let program = if options.simplify { simplify::simplify(program) } else { program };
         let small = options.small.min(1024);
-        let ir = ir::build(&program, if options.fuse { small } else { usize::MAX })?;
+        let over = match (options.fuse, options.generate && code::has_code()) {
+            (false, _) => usize::MAX,
+            (true, false) => small,
+            (true, true) => small.min(ELEMENTWISE),
+        };
+        let ir = ir::build(&program, over)?;
         let schedule = region::partition(&ir, small, options.fuse);
         let mut code = lower::lower(&ir, &schedule, options)?;
         for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {

@@ -123,7 +123,7 @@ fn classify(ir: &Ir, n: &Node, role: Role, small: usize) -> Class {
     let inputs_small = || n.inputs.iter().all(|r| size(ir, n, *r) <= small);
     match &n.kind {
         Kind::Param | Kind::Const(_) => Class::Free,
-        Kind::Iota | Kind::Map(_) | Kind::Copy if n.n <= small => Class::Small,
+        Kind::Iota | Kind::Map(_) | Kind::Copy | Kind::Mask(_) if n.n <= small => Class::Small,
         Kind::Iota | Kind::Map(_) | Kind::Copy | Kind::Mask(_) => Class::Block,
         Kind::Fold(_) if inputs_small() => Class::Small,
         Kind::Fold(_) => Class::Fold,

@@ -19,6 +19,7 @@ use super::kernel;
 use super::program::{Node, Program};
 use super::view::View;
 use crate::Result;
+use crate::code;
 use crate::math::Kernel;
 use crate::math::reduce::BLOCK;
 use crate::ops::{Binary, Op, Window, Windowed};
@@ -67,7 +68,12 @@ impl Shifts {
     /// of them always overlap.
     fn fits(&self, p: &Program, n: &Node, windows: &[Window]) -> bool {
         let size = shape::size(&n.shape);
+        // straight code knows stretches alone
+        let stretch = |(w, &x): (&Window, &u32)| {
+            Frame::new(&n.shape, &starts(w), &p.nodes[x as usize].shape).as_range().is_some()
+        };
         size > self.over
+            && (size > BLOCK || windows.iter().zip(&n.inputs).all(stretch))
             && windows.iter().zip(&n.inputs).all(|(w, &x)| {
                 let piece = &p.nodes[x as usize].shape;
                 w.step.iter().zip(piece).all(|(&s, &d)| s == 1 || d == 1)
@@ -103,6 +109,7 @@ impl Builder<'_> {
         let mut sum: Option<Ref> = None;
         let op = Op::Binary(if node.dtype == DType::Bool { Binary::LogicalOr } else { Binary::Add });
         let add = kernel::elementwise(&op, node.dtype, node.dtype)?;
+        let add = (add, kernel::generated(&op, node.dtype, node.dtype));
         for (w, &x) in windows.iter().zip(&node.inputs) {
             let piece = &p.nodes[x as usize].shape;
             let t = Target { whole, piece, start: starts(w), limit };
@@ -130,7 +137,7 @@ impl Builder<'_> {
     /// What a sum over all n elements behind `r` can read in the space of a whole that they are windows of.
     pub(super) fn hosted(&mut self, r: Ref, n: usize) -> Option<Ref> {
         let (piece, whole) = self.shifts.hosts.get(&n)?.clone();
-        let cheap = n > BLOCK
+        let cheap = n > self.shifts.over
             && r.view == DIRECT
             && matches!(self.ir.nodes[r.node as usize].kind, Kind::Map(_))
             && self.again(r.node as usize) <= AGAIN;
@@ -144,12 +151,13 @@ impl Builder<'_> {
     }
 
     /// An elementwise node, the same one for the same inputs.
-    fn map(&mut self, f: Kernel, cost: u32, inputs: Inputs, n: usize, dtype: DType) -> u32 {
+    fn map(&mut self, (f, op): (Kernel, Option<code::Op>), cost: u32, inputs: Inputs, n: usize, dtype: DType) -> u32 {
         let key = (f as usize, inputs, n, dtype);
         if let Some(&at) = self.shifts.maps.get(&key) {
             return at;
         }
         let at = self.push(Kind::Map(f), key.1.clone(), n, dtype, cost);
+        self.ir.nodes[at as usize].op = op;
         self.shifts.maps.insert(key, at);
         at
     }
@@ -193,9 +201,8 @@ impl Builder<'_> {
         let inputs: Inputs = self.ir.nodes[x].inputs.clone();
         let inputs = inputs.into_iter().map(|r| self.shifted(r, t, above, seen)).collect();
         let node = &self.ir.nodes[x];
-        let (cost, dtype, arithmetic) = (node.cost, node.dtype, node.arithmetic);
-        let done = Ref::direct(self.map(f, cost, inputs, shape::size(t.whole), dtype));
-        self.ir.nodes[done.node as usize].arithmetic = arithmetic;
+        let (cost, dtype, op) = (node.cost, node.dtype, node.op);
+        let done = Ref::direct(self.map((f, op), cost, inputs, shape::size(t.whole), dtype));
         seen.insert(r.node, done);
         done
     }

@@ -3,10 +3,10 @@
 use super::*;
 
 const EVERY: [Options; 4] = [
-    Options { simplify: false, fuse: false, small: 0, body: false },
-    Options { simplify: true, fuse: true, small: 0, body: false },
-    Options { simplify: false, fuse: true, small: 16, body: false },
-    Options { simplify: true, fuse: true, small: 1024, body: false },
+    Options { simplify: false, fuse: false, small: 0, body: false, generate: true },
+    Options { simplify: true, fuse: true, small: 0, body: false, generate: true },
+    Options { simplify: false, fuse: true, small: 16, body: false, generate: true },
+    Options { simplify: true, fuse: true, small: 1024, body: false, generate: true },
 ];
 
 /// Bits with one nan for all: which of two nans a sum keeps is nobody's business.
@@ -35,7 +35,7 @@ fn close_to_plain(t: &Tape, targets: &[NodeId]) {
         let wanted = &expected[x.index()];
         let scale = 1.0 + wanted.iter().fold(0.0f64, |m, v| m.max(v.abs()));
         for (got, wanted) in get(t, x).iter().zip(wanted) {
-            assert!((got - wanted).abs() <= 1e-6 * scale, "{x:?}: {got} for {wanted}\n{t}");
+            assert!((got - wanted).abs() <= 1e-5 * scale, "{x:?}: {got} for {wanted}\n{t}");
         }
     }
 }

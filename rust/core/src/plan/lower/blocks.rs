@@ -3,9 +3,13 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use super::composer::Composer;
+use super::passes::{Arranger, Item, escaping};
 use super::rows::RowDraft;
 use super::{Home, LARGE, Lower, REGISTERS, SMALL, bytes, fold_kernels, misplaced};
 use crate::Result;
+use crate::code::{At, Pass, Span, Step};
+use crate::exec::generated::Entry;
 use crate::exec::narrow;
 use crate::exec::region::{BlockFold, Instr, Mem, Operand, Place, Region};
 use crate::exec::rows::RowInstr;
@@ -19,6 +23,7 @@ use crate::plan::memory::padded;
 use crate::plan::region;
 use crate::plan::rows::{Role, repeats};
 use crate::plan::view::View;
+use crate::tape::DType;
 
 /// Whether rows of several leaves are reduced where blocks are no whole rows.
 fn has_long(ir: &Ir, r: &region::Region) -> bool {
@@ -65,6 +70,12 @@ pub(super) enum Draft {
         src: Local,
     },
     Row(RowDraft),
+    /// Generated code: addresses are places in the list of operands, whose last ones are written.
+    Pass {
+        pass: Box<Pass>,
+        operands: SmallVec<[Local; 8]>,
+        reads: usize,
+    },
     Mask {
         frame: Box<Frame>,
         size: usize,
@@ -132,7 +143,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let next = self.mems.len();
         let at = *self.mem_at.entry(((place.base, place.offset), step, inside)).or_insert(next);
         if at == next {
-            self.mems.push(Mem { place, step, leaf: false, readable, inside, written, spill: 0 });
+            self.mems.push(Mem { place, step, leaf: false, readable, inside, written, masked: false, spill: 0 });
         }
         Local::Mem(at)
     }
@@ -220,7 +231,15 @@ impl<'l, 'a> Blocks<'l, 'a> {
             folds.entry(ir.nodes[f as usize].inputs[0].node).or_default().push(k as u32);
         }
         let long = has_long(ir, self.r);
-        for &x in &self.r.nodes {
+        let (items, escapes) = self.items();
+        for item in &items {
+            let x = match item {
+                Item::Node(x) => *x,
+                Item::Pass(dtype, members) => {
+                    self.pass(*dtype, members, &escapes, long, &folds)?;
+                    continue;
+                }
+            };
             let n = &ir.nodes[x as usize];
             if self.l.chains.skips(x) {
                 continue;
@@ -230,19 +249,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 self.column(x, role)?;
                 continue;
             }
-            let dst = |b: &mut Self, x: u32| -> Result<Local> {
-                if b.l.stored[x as usize] && b.l.home_unit[x as usize] == b.unit {
-                    let place = b.l.place(x)?;
-                    Ok(b.mem(place, n.dtype.size(), None, true))
-                } else if long && folds.contains_key(&x) {
-                    let step = n.dtype.size();
-                    let place = Place { base: SMALL, offset: 0 };
-                    b.mems.push(Mem { place, step, leaf: true, readable: None, inside: None, written: true, spill: 0 });
-                    Ok(Local::Mem(b.mems.len() - 1))
-                } else {
-                    Ok(b.register())
-                }
-            };
+            let dst = |b: &mut Self, x: u32| b.result(x, long && folds.contains_key(&x));
             let local = match &n.kind {
                 // computed with its twin
                 Kind::Map(_) if let Some(&local) = self.locals.get(&x) => local,
@@ -327,6 +334,111 @@ impl<'l, 'a> Blocks<'l, 'a> {
         Ok(())
     }
 
+    /// What the blocks do, in order, and which members of passes are read by others.
+    fn items(&self) -> (Vec<Item>, FxHashMap<u32, bool>) {
+        let (ir, nodes) = (self.l.ir, &self.r.nodes);
+        if !self.l.generate {
+            return (nodes.iter().map(|&x| Item::Node(x)).collect(), FxHashMap::default());
+        }
+        let may = |x: u32| self.l.roles[x as usize] == Role::None;
+        let kept = |x: u32| self.l.stored[x as usize] && self.l.home_unit[x as usize] == self.unit;
+        // what is reduced may go to a leaf
+        let of_folds = self.r.folds.iter().flat_map(|&f| ir.nodes[f as usize].inputs.iter().map(|r| r.node));
+        let folded: SmallVec<[u32; 8]> = of_folds.collect();
+        let is_array = |x: u32| kept(x) || folded.contains(&x) || nodes.binary_search(&x).is_err();
+        let items = Arranger::new(ir, false, &may, &is_array).arrange(nodes);
+        let escapes = escaping(&items, ir, kept, folded.iter().copied());
+        (items, escapes)
+    }
+
+    /// Where the blocks of a value go: to memory if it is stored; to a whole leaf if a reduction wants that.
+    fn result(&mut self, x: u32, leaf: bool) -> Result<Local> {
+        let step = self.l.ir.nodes[x as usize].dtype.size();
+        if self.l.stored[x as usize] && self.l.home_unit[x as usize] == self.unit {
+            let place = self.l.place(x)?;
+            return Ok(self.mem(place, step, None, true));
+        }
+        if leaf {
+            let place = Place { base: SMALL, offset: 0 };
+            self.mems.push(Mem {
+                place,
+                step,
+                leaf: true,
+                readable: None,
+                inside: None,
+                written: true,
+                masked: false,
+                spill: 0,
+            });
+            return Ok(Local::Mem(self.mems.len() - 1));
+        }
+        Ok(self.register())
+    }
+
+    /// The members of a pass as one instruction.
+    fn pass(
+        &mut self,
+        dtype: DType,
+        members: &[u32],
+        escapes: &FxHashMap<u32, bool>,
+        long: bool,
+        folds: &FxHashMap<u32, SmallVec<[u32; 2]>>,
+    ) -> Result<()> {
+        let ir = self.l.ir;
+        let mut operands: SmallVec<[Local; 8]> = SmallVec::new();
+        let mut composer = Composer::new(ir, dtype, Span::Loop);
+        // short arrays would be copied for their last elements: these are left out instead
+        let short = self.r.n <= BLOCK;
+        if short {
+            composer.call();
+        }
+        let mut cost = 0;
+        for &x in members {
+            cost += ir.nodes[x as usize].cost as usize;
+            composer.member(x, &mut |c, r| {
+                let local = self.operand(r)?;
+                operands.push(local);
+                let at = At { base: Some(operands.len() as u32 - 1), offset: 0 };
+                let from = ir.nodes[r.node as usize].dtype;
+                let range = match local {
+                    Local::Mem(k) if short => match &self.mems[k] {
+                        m if m.step == 0 || m.leaf => None,
+                        m => Some(m.inside.unwrap_or((0, self.r.n))),
+                    },
+                    _ => None,
+                };
+                Ok(match range {
+                    Some(range) if from != DType::Bool => c.load_inside(at, from, range),
+                    _ => c.load(at, from),
+                })
+            })?;
+        }
+        for &local in &operands {
+            self.read(local);
+        }
+        let reads = operands.len();
+        for &x in members {
+            if escapes.get(&x).copied().unwrap_or(true) {
+                let local = self.result(x, long && folds.contains_key(&x))?;
+                self.locals.insert(x, local);
+                operands.push(local);
+                let at = At { base: Some(operands.len() as u32 - 1), offset: 0 };
+                composer.store(x, at, short && matches!(local, Local::Mem(_)))?;
+            }
+        }
+        let pass = composer.pass;
+        // loads and stores are most of what an operation costs
+        self.cost += cost.div_ceil(3);
+        self.drafts.push(Draft::Pass { pass: Box::new(pass), operands, reads });
+        for &x in members {
+            for &k in folds.get(&x).into_iter().flatten() {
+                let local = self.locals[&x];
+                self.reduce(k, local);
+            }
+        }
+        Ok(())
+    }
+
     /// The twin of a node that is computed in this region as well, from here on.
     fn twin(&self, x: u32) -> Option<Twin> {
         let twin = *self.l.ir.twins.get(&x)?;
@@ -377,6 +489,10 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let mut at: Vec<usize> = vec![usize::MAX; self.lives.len()];
         let mut body = Vec::with_capacity(self.drafts.len());
         let drafts = std::mem::take(&mut self.drafts);
+        for m in &mut self.mems {
+            // a mask of bool is read in whole vectors
+            m.masked = self.r.n <= BLOCK && m.step > 1 && !m.leaf && self.l.generate;
+        }
         for (t, d) in drafts.iter().enumerate() {
             let one = std::slice::from_ref::<Local>;
             let (reads, writes, reuse): (&[Local], &[Local], bool) = match d {
@@ -385,9 +501,17 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 Draft::Load { dst, .. } | Draft::Iota { dst } => (&[], one(dst), false),
                 Draft::Fold { src, .. } => (one(src), &[], false),
                 Draft::Row(d) => d.uses(),
+                Draft::Pass { operands, reads, .. } => (&operands[..*reads], &operands[*reads..], false),
                 // in place where nobody else reads the input
                 Draft::Mask { src, dst, .. } => (one(src), one(dst), true),
             };
+            if !matches!(d, Draft::Pass { .. }) {
+                for l in reads.iter().chain(writes) {
+                    if let Local::Mem(k) = *l {
+                        self.mems[k].masked = false;
+                    }
+                }
+            }
             let mut dying: SmallVec<[(usize, usize); 3]> = SmallVec::new();
             for &r in reads {
                 if let Local::Register(k) = r
@@ -454,7 +578,8 @@ impl<'l, 'a> Blocks<'l, 'a> {
             },
             Local::Mem(k) => Operand { index: k as u32 + 1, offset: 0 },
         };
-        let encode = |d: Draft| match d {
+        let mut passes = std::mem::take(&mut self.l.passes);
+        let mut encode = |d: Draft| match d {
             Draft::Map { f, dst, inputs, .. } => {
                 let a = inputs.first().map_or(operand(dst), |&x| operand(x));
                 let b = inputs.get(1).map_or(a, |&x| operand(x));
@@ -487,6 +612,20 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 }
                 RowDraft::Collect { fold, src } => RowInstr::Collect { fold, src: operand(src) },
             }),
+            Draft::Pass { mut pass, operands, .. } => {
+                let place = |at: &mut At| {
+                    let o = operand(operands[at.base.unwrap_or(0) as usize]);
+                    *at = At { base: Some(o.index), offset: o.offset as i32 };
+                };
+                for step in &mut pass.steps {
+                    if let Step::Load(at) | Step::LoadWhere(at, _) | Step::LoadMask(at) | Step::Splat(at) = step {
+                        place(at);
+                    }
+                }
+                pass.stores.iter_mut().for_each(|s| place(&mut s.at));
+                passes.push(*pass);
+                Instr::Pass(Entry(passes.len() - 1))
+            }
             Draft::Mask { frame, size, dst, src } => Instr::Mask { frame, size, dst: operand(dst), src: operand(src) },
         };
         let long = has_long(self.l.ir, self.r);
@@ -498,6 +637,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
             }
         }
         let prologue = std::mem::take(&mut self.prologue).into_iter().map(encode).collect();
+        self.l.passes = passes;
         let group = cut.group();
         let mut folds = Vec::new();
         let mut collectors = 0;

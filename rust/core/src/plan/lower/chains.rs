@@ -3,12 +3,15 @@
 
 use smallvec::SmallVec;
 
+use crate::code::Op;
 use crate::math::{self, Kernel};
-use crate::plan::ir::{DIRECT, Ir, Ref};
+use crate::ops::{Binary, Unary};
+use crate::plan::ir::{DIRECT, Ir, Node, Ref};
 use crate::plan::region::Schedule;
 use crate::plan::rows::Role;
 
 /// Which nodes are computed by their readers.
+#[derive(Default)]
 pub struct Chains {
     /// For each node: the one that does its work.
     reader: Vec<u32>,
@@ -18,8 +21,18 @@ pub struct Chains {
 
 const NONE: u32 = u32::MAX;
 
+/// The arithmetic that a node is; the square of x is the product of x and x.
+fn arithmetic(n: &Node) -> Option<Binary> {
+    match n.op? {
+        Op::Binary(b @ (Binary::Add | Binary::Sub | Binary::Mul | Binary::Div)) => Some(b),
+        Op::Unary(Unary::Square) => Some(Binary::Mul),
+        _ => None,
+    }
+}
+
 impl Chains {
-    pub fn new(ir: &Ir, schedule: &Schedule, small_limit: usize, fuse: bool) -> Chains {
+    /// Among the nodes that `free` allows.
+    pub fn new(ir: &Ir, schedule: &Schedule, small_limit: usize, fuse: bool, free: &dyn Fn(u32) -> bool) -> Chains {
         let count = ir.nodes.len();
         let mut c = Chains { reader: vec![NONE; count], first: vec![NONE; count] };
         if !fuse {
@@ -36,7 +49,7 @@ impl Chains {
             uses[o as usize] = 2;
         }
         for (i, n) in ir.nodes.iter().enumerate() {
-            if n.arithmetic.is_none() || n.inputs.len() != 2 || schedule.roles[i] != Role::None {
+            if arithmetic(n).is_none() || n.inputs.len() != 2 || schedule.roles[i] != Role::None || !free(i as u32) {
                 continue;
             }
             let fits = |r: &Ref| {
@@ -45,7 +58,8 @@ impl Chains {
                 // small arrays are in one place each; a region computes again what it does not store
                 let at_hand = n.n <= small_limit || schedule.home[x] == schedule.home[i] && !schedule.stored[x];
                 r.view == DIRECT
-                    && from.arithmetic.is_some()
+                    && arithmetic(from).is_some()
+                    && free(r.node)
                     && uses[x] == 1
                     && c.first[x] == NONE
                     && from.n == n.n
@@ -87,8 +101,8 @@ impl Chains {
         match self.first[x as usize] {
             NONE => Some(own),
             first => {
-                let from = ir.nodes[first as usize].arithmetic?;
-                math::arithmetic(math::isa(), from, n.arithmetic?, n.inputs[0].node != first, n.dtype)
+                let from = arithmetic(&ir.nodes[first as usize])?;
+                math::arithmetic(math::isa(), from, arithmetic(n)?, n.inputs[0].node != first, n.dtype)
             }
         }
     }

@@ -2,26 +2,32 @@
 
 mod blocks;
 mod chains;
+mod composer;
+mod passes;
 mod pieces;
 mod rows;
+mod small;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use self::blocks::{Blocks, ROW_BLOCK};
 use self::chains::Chains;
+use self::passes::{Item, MOST};
+use self::small::Way;
 use super::Options;
 use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
 use super::region::{self, Schedule};
 use super::rows::Role;
 use super::view::View;
+use crate::code::{self, Pass};
 use crate::exec::control;
 use crate::exec::narrow;
 use crate::exec::node::{Argument, Call};
 use crate::exec::region::Place;
 use crate::exec::run::{Code, OutputSlot, ParamSlot, Unit};
-use crate::exec::straight::{self, SmallFold, Step};
+use crate::exec::straight::{self, Outside, SmallFold, Step};
 use crate::exec::strided::Strided;
 use crate::math::reduce::{AccumulateKernel, BLOCK, ReduceKernel};
 use crate::math::{self, Kernel};
@@ -70,11 +76,34 @@ struct Lower<'a> {
     spread: FxHashMap<(u32, u32), (Option<usize>, u32)>,
     registers: usize,
     now: u32,
+    /// Whether passes are made into code.
+    generate: bool,
+    /// For each unit of straight code, what it does.
+    items: Vec<Vec<Item>>,
+    /// Whether the value of a member of such a pass is read by anybody else.
+    escapes: Vec<bool>,
+    passes: Vec<Pass>,
+    /// Constants that are to hold the address of a pass, and which one.
+    entries: Vec<(usize, usize)>,
 }
 
 const FOREVER: u32 = u32::MAX;
 
+/// Places, with their lengths in bytes.
+type Temporary = SmallVec<[(usize, usize); 2]>;
+
 pub fn lower(ir: &Ir, schedule: &Schedule, options: Options) -> Result<Code> {
+    let known = ir.nodes.iter().filter(|n| n.op.is_some()).count();
+    if options.generate && options.fuse && (1..=MOST).contains(&known) && code::has_code() {
+        // where memory may not be executed there are kernels
+        if let Some(code) = attempt(ir, schedule, options, true)? {
+            return Ok(code);
+        }
+    }
+    attempt(ir, schedule, options, false)?.ok_or_else(misplaced)
+}
+
+fn attempt(ir: &Ir, schedule: &Schedule, options: Options, generate: bool) -> Result<Option<Code>> {
     let (small_limit, fuse) = (options.small.min(1024), options.fuse);
     let count = ir.nodes.len();
     let mut l = Lower {
@@ -82,7 +111,12 @@ pub fn lower(ir: &Ir, schedule: &Schedule, options: Options) -> Result<Code> {
         stored: &schedule.stored,
         home_unit: &schedule.home,
         roles: &schedule.roles,
-        chains: Chains::new(ir, schedule, small_limit, fuse),
+        chains: Chains::default(),
+        generate,
+        items: Vec::new(),
+        escapes: Vec::new(),
+        passes: Vec::new(),
+        entries: Vec::new(),
         small_limit,
         code: Code::default(),
         small: SmallPlaces::default(),
@@ -96,6 +130,8 @@ pub fn lower(ir: &Ir, schedule: &Schedule, options: Options) -> Result<Code> {
         registers: 0,
         now: 0,
     };
+    let alone = l.arrange(schedule);
+    l.chains = Chains::new(ir, schedule, small_limit, fuse, &|x| !generate || alone[x as usize]);
     l.lifetimes(schedule);
     if options.body {
         for &p in &ir.params {
@@ -104,15 +140,22 @@ pub fn lower(ir: &Ir, schedule: &Schedule, options: Options) -> Result<Code> {
             }
         }
     }
-    l.readers(schedule);
+    l.readers();
     l.params();
     l.now = 0;
     for (u, unit) in schedule.units.iter().enumerate() {
         match unit {
-            region::Unit::Small(nodes) => {
+            region::Unit::Small(_) => {
                 let mut from = l.code.steps.len();
-                for &x in nodes {
+                for item in std::mem::take(&mut l.items[u]) {
                     l.now += 1;
+                    let x = match item {
+                        Item::Node(x) => x,
+                        Item::Pass(dtype, members) => {
+                            l.small_pass(dtype, &members)?;
+                            continue;
+                        }
+                    };
                     if let Kind::Opaque(o) = &l.ir.nodes[x as usize].kind
                         && !l.pieces(x, o)?
                     {
@@ -173,15 +216,20 @@ impl Lower<'_> {
     fn lifetimes(&mut self, schedule: &Schedule) {
         let ir = self.ir;
         let mut t = 0;
-        for unit in &schedule.units {
+        let items = std::mem::take(&mut self.items);
+        for (u, unit) in schedule.units.iter().enumerate() {
             match unit {
-                region::Unit::Small(nodes) => {
-                    for &x in nodes {
+                region::Unit::Small(_) => {
+                    for item in &items[u] {
                         t += 1;
-                        self.last[x as usize] = t;
-                        self.results_at(x, t);
-                        for r in self.chains.inputs(ir, x) {
-                            self.use_at(r, ir.nodes[x as usize].n, t);
+                        for &x in item.nodes() {
+                            self.last[x as usize] = self.last[x as usize].max(t);
+                            self.results_at(x, t);
+                            for r in self.chains.inputs(ir, x) {
+                                // numbers are part of generated code
+                                let n = if let Item::Pass(..) = item { 1 } else { ir.nodes[x as usize].n };
+                                self.use_at(r, n, t);
+                            }
                         }
                     }
                 }
@@ -208,18 +256,26 @@ impl Lower<'_> {
         for &o in &ir.outputs {
             self.last[o as usize] = FOREVER;
         }
+        self.items = items;
     }
 
     /// Counts the steps of straight code that read a view: it is spread out once for all of them.
-    fn readers(&mut self, schedule: &Schedule) {
+    fn readers(&mut self) {
         let ir = self.ir;
-        for unit in &schedule.units {
-            let region::Unit::Small(nodes) = unit else { continue };
-            for &x in nodes {
-                let n = &ir.nodes[x as usize];
-                if let Kind::Map(_) = n.kind {
-                    for r in self.chains.inputs(ir, x).iter().filter(|r| r.view != DIRECT) {
-                        self.spread.entry((r.node, r.view)).or_default().1 += 1;
+        for item in self.items.iter().flatten() {
+            match item {
+                Item::Node(x) => {
+                    if let Kind::Map(_) = ir.nodes[*x as usize].kind {
+                        for r in self.chains.inputs(ir, *x).iter().filter(|r| r.view != DIRECT) {
+                            self.spread.entry((r.node, r.view)).or_default().1 += 1;
+                        }
+                    }
+                }
+                Item::Pass(dtype, members) => {
+                    for r in small::reads(ir, members) {
+                        if small::way(ir, r, *dtype, self.small_limit) == Way::Spread {
+                            self.spread.entry((r.node, r.view)).or_default().1 += 1;
+                        }
                     }
                 }
             }
@@ -352,6 +408,32 @@ impl Lower<'_> {
         self.step(straight::copy_from_address, n, [dst, cell, cell, c])
     }
 
+    /// Where the n elements that `r` reads lie one after the other; places that nobody needs afterwards are noted.
+    fn spread(&mut self, r: Ref, n: usize, temporary: &mut Temporary) -> Result<usize> {
+        let dtype = self.ir.nodes[r.node as usize].dtype;
+        let (known, left) = match self.spread.get_mut(&(r.node, r.view)) {
+            Some((at, left)) => {
+                *left -= 1;
+                (*at, *left)
+            }
+            None => (None, 0),
+        };
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let at = self.small.take(n * dtype.size());
+                self.copy_to(r, n, dtype, at)?;
+                at
+            }
+        };
+        if left == 0 {
+            temporary.push((at, n * dtype.size()));
+        } else if let Some(entry) = self.spread.get_mut(&(r.node, r.view)) {
+            entry.0 = Some(at);
+        }
+        Ok(at)
+    }
+
     fn small_node(&mut self, x: u32) -> Result<()> {
         let ir = self.ir;
         let n = &ir.nodes[x as usize];
@@ -394,7 +476,7 @@ impl Lower<'_> {
             // computed with its twin
             Kind::Map(_) if self.home[x as usize] != Home::Nowhere => {}
             Kind::Map(kernel) => {
-                let mut temporary: SmallVec<[usize; 3]> = SmallVec::new();
+                let mut temporary: Temporary = SmallVec::new();
                 let mut operands: SmallVec<[usize; 3]> = SmallVec::new();
                 let mut in_place = true;
                 for r in &inputs {
@@ -411,30 +493,7 @@ impl Lower<'_> {
                             let offset = ir.views[v as usize].collapsed().offset * size as isize;
                             operands.push(at.wrapping_add_signed(offset));
                         }
-                        _ => {
-                            let (known, left) = match self.spread.get_mut(&(r.node, r.view)) {
-                                Some((at, left)) => {
-                                    *left -= 1;
-                                    (*at, *left)
-                                }
-                                None => (None, 0),
-                            };
-                            let at = match known {
-                                Some(at) => at,
-                                None => {
-                                    let at = self.small.take(n.n * size);
-                                    self.copy_to(*r, n.n, from.dtype, at)?;
-                                    at
-                                }
-                            };
-                            if left == 0 {
-                                temporary.push(n.n * size);
-                                temporary.push(at);
-                            } else if let Some(entry) = self.spread.get_mut(&(r.node, r.view)) {
-                                entry.0 = Some(at);
-                            }
-                            operands.push(at);
-                        }
+                        _ => operands.push(self.spread(*r, n.n, &mut temporary)?),
                     }
                 }
                 if in_place {
@@ -457,11 +516,20 @@ impl Lower<'_> {
                         self.step(kernel, n.n, [dst, first, second, third])?;
                     }
                 }
-                for pair in temporary.chunks(2) {
-                    self.small.give_back(pair[1], pair[0]);
+                for (at, bytes) in temporary {
+                    self.small.give_back(at, bytes);
                 }
             }
-            Kind::Param | Kind::Const(_) | Kind::Opaque(_) | Kind::Project(_) | Kind::Mask(_) => {
+            Kind::Mask(frame) => {
+                let r = n.inputs[0];
+                let Home::Small(dst) = self.settle(x) else { return Err(misplaced()) };
+                self.copy_to(r, n.n, n.dtype, dst)?;
+                let outside = Box::new(Outside { frame: frame.clone(), n: n.n, size: n.dtype.size() });
+                let c = self.constant(Box::new(straight::pointer_to(&*outside)));
+                self.code.outside.push(outside);
+                self.step(straight::clear_outside, n.n, [dst, dst, dst, c])?;
+            }
+            Kind::Param | Kind::Const(_) | Kind::Opaque(_) | Kind::Project(_) => {
                 return Err(misplaced());
             }
         }
@@ -567,7 +635,10 @@ impl Lower<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Code> {
+    fn finish(mut self) -> Result<Option<Code>> {
+        if !self.generated() {
+            return Ok(None);
+        }
         // apart from every small array: those of other units live on while a region runs
         let registers = self.small.fresh(self.registers);
         for unit in &mut self.code.units {
@@ -587,7 +658,7 @@ impl Lower<'_> {
         self.code.small = self.small.end() + padded(1);
         self.code.arena = self.code.small + self.large.end();
         self.code.nanoseconds = self.code.nanoseconds.saturating_add(4 * self.code.steps.len());
-        Ok(self.code)
+        Ok(Some(self.code))
     }
 }
 
