@@ -3,6 +3,7 @@
 mod blocks;
 mod chains;
 mod pieces;
+mod products;
 mod rows;
 
 use rustc_hash::FxHashMap;
@@ -135,9 +136,12 @@ pub fn lower(ir: &Ir, schedule: &Schedule, options: Options) -> Result<Code> {
                 l.now += 1;
                 l.region(r, u as u32)?;
             }
-            region::Unit::Call(x) => {
+            region::Unit::Call(list) => {
                 l.now += 1;
-                l.call(*x)?;
+                match list[..] {
+                    [x] => l.call(x)?,
+                    _ => l.products(list)?,
+                }
             }
         }
     }
@@ -195,12 +199,14 @@ impl Lower<'_> {
                         }
                     }
                 }
-                region::Unit::Call(x) => {
+                region::Unit::Call(list) => {
                     t += 1;
-                    self.last[*x as usize] = t;
-                    self.results_at(*x, t);
-                    for r in &ir.nodes[*x as usize].inputs {
-                        self.use_at(*r, 1, t);
+                    for &x in list {
+                        self.last[x as usize] = t;
+                        self.results_at(x, t);
+                        for r in &ir.nodes[x as usize].inputs {
+                            self.use_at(*r, 1, t);
+                        }
                     }
                 }
             }
