@@ -219,7 +219,10 @@ pub unsafe fn gemm<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accum
             return Ok(());
         }
         let work = m.saturating_mul(n).saturating_mul(k);
-        if k >= 4 * KC && m * n <= 64 * 64 && work >= 2 * TASK_WORK {
+        let parts = k.div_ceil(KC);
+        // the sums of many parts take more memory
+        let most = if parts <= 32 { 128 * 128 } else { 64 * 64 };
+        if parts >= 4 && m * n <= most && work >= 2 * TASK_WORK {
             return deep(shape, a, b, c, accumulate);
         }
         blocked(shape, a, b, c, accumulate)

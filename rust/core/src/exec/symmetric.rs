@@ -6,6 +6,8 @@
 // loops over registers read best with an index into each
 #![allow(clippy::needless_range_loop)]
 
+use std::borrow::Cow;
+
 use super::lanes::{Kernel, Lanes, dispatch};
 use crate::linalg::{self, Result};
 
@@ -41,10 +43,12 @@ impl Scratch {
     }
 }
 
-/// x = a⁻¹ b for a symmetric n by n matrix and `right` right-hand sides; all row-major.
-pub fn solve(a: &[f64], b: &[f64], n: usize, right: usize, s: &mut Scratch, x: &mut [f64]) -> Result<()> {
+/// x = (a + shift)⁻¹ b for a symmetric n by n matrix, with the shift on its diagonal, and `right` right-hand sides; all
+/// row-major.
+pub fn solve(a: &[f64], shift: f64, b: &[f64], n: usize, right: usize, s: &mut Scratch, x: &mut [f64]) -> Result<()> {
     if n > LARGE {
-        let definite = |l: &[f64]| (0..n).all(|k| l[k * n + k] * l[k * n + k] > least(a, n, k));
+        let a = &shifted(a, shift, n)[..];
+        let definite = |l: &[f64]| (0..n).all(|k| l[k * n + k] * l[k * n + k] > least(a[k * n + k], n));
         return match linalg::cholesky(a, n, &mut s.factor) {
             Ok(()) if definite(&s.factor) => {
                 let l = linalg::Triangle { lower: true, transpose: false, unit_diagonal: false };
@@ -61,21 +65,33 @@ pub fn solve(a: &[f64], b: &[f64], n: usize, right: usize, s: &mut Scratch, x: &
     let (inverse, vector) = s.vectors.split_at_mut(n.div_ceil(WIDE));
     let mut definite = false;
     let (rows, inverse, vector) = (s.rows.as_mut_ptr().cast(), inverse.as_mut_ptr().cast(), vector.as_mut_ptr().cast());
-    let factor = Factor { a, n, rows, inverse };
+    let factor = Factor { a, shift, n, rows, inverse };
     // SAFETY: the scratch was made for matrices of this size.
     unsafe { dispatch(Definite { factor, b, x: &mut *x, right, vector, definite: &mut definite }) };
-    if definite { Ok(()) } else { linalg::solve(a, b, n, right, x) }
+    if definite { Ok(()) } else { linalg::solve(&shifted(a, shift, n), b, n, right, x) }
 }
 
-/// What a pivot must be larger than, not to be rounding alone: elimination says what is singular.
+/// The matrix with the shift on its diagonal.
+fn shifted(a: &[f64], shift: f64, n: usize) -> Cow<'_, [f64]> {
+    let mut a = Cow::Borrowed(a);
+    if shift != 0.0 {
+        a.to_mut().iter_mut().step_by(n + 1).for_each(|v| *v += shift);
+    }
+    a
+}
+
+/// What a pivot, where so much was on the diagonal, must be larger than, not to be rounding alone: elimination says what is
+/// singular.
 #[inline(always)]
-fn least(a: &[f64], n: usize, k: usize) -> f64 {
-    4.0 * f64::EPSILON * n as f64 * a[k * n + k]
+fn least(diagonal: f64, n: usize) -> f64 {
+    4.0 * f64::EPSILON * n as f64 * diagonal
 }
 
-/// u with uᵀ u = a for n by n elements of `a`: they and their factor are taken to go on, to whole blocks, like the unit matrix.
+/// u with uᵀ u = a + shift for n by n elements of `a`: they and their factor are taken to go on, to whole blocks, like the unit matrix.
 struct Factor<'a> {
     a: &'a [f64],
+    /// What is added to the diagonal of `a`.
+    shift: f64,
     n: usize,
     /// Rows of u, as many as there are in whole blocks, and each as long.
     rows: *mut f64,
@@ -214,9 +230,10 @@ impl Factor<'_> {
                 let at = k * B + r;
                 let mut by = 1.0;
                 if at < self.n {
-                    let pivot = *to.add(r);
+                    // the element of the row itself is not read again
+                    let pivot = *to.add(r) + self.shift;
                     // a nan is not positive either
-                    if !(pivot > least(self.a, self.n, at) && pivot < f64::INFINITY) {
+                    if !(pivot > least(self.a[at * (self.n + 1)] + self.shift, self.n) && pivot < f64::INFINITY) {
                         return false;
                     }
                     by = 1.0 / pivot.sqrt();
@@ -330,16 +347,21 @@ mod tests {
                             b[i * right + k] = (0..n).map(|j| a[i * n + j] * want[j * right + k]).sum();
                         }
                     }
-                    let mut x = vec![f64::NAN; n * right];
-                    solve(&a, &b, n, right, &mut Scratch::new(n, right), &mut x).unwrap();
-                    let off = x.iter().zip(&want).map(|(x, w)| (x - w).abs()).fold(0.0, f64::max);
-                    assert!(off < 1e-12, "{n} {right} {definite}: {off}");
+                    // the shift is a part of the diagonal
+                    for shift in [0.0, 0.5, -100.0] {
+                        let mut a = a.clone();
+                        a.iter_mut().step_by(n + 1).for_each(|v| *v -= shift);
+                        let mut x = vec![f64::NAN; n * right];
+                        solve(&a, shift, &b, n, right, &mut Scratch::new(n, right), &mut x).unwrap();
+                        let off = x.iter().zip(&want).map(|(x, w)| (x - w).abs()).fold(0.0, f64::max);
+                        assert!(off < 1e-12, "{n} {right} {definite} {shift}: {off}");
+                    }
                 }
             }
         }
         let mut x = [0.0; 2];
-        assert!(solve(&[3.0, 3.0, 3.0, 3.0], &[1.0, 2.0], 2, 1, &mut Scratch::new(2, 1), &mut x).is_err());
-        solve(&[1.0, 0.0, 0.0, f64::NAN], &[1.0, 2.0], 2, 1, &mut Scratch::new(2, 1), &mut x).unwrap();
+        assert!(solve(&[3.0, 3.0, 3.0, 3.0], 0.0, &[1.0, 2.0], 2, 1, &mut Scratch::new(2, 1), &mut x).is_err());
+        solve(&[1.0, 0.0, 0.0, f64::NAN], 0.0, &[1.0, 2.0], 2, 1, &mut Scratch::new(2, 1), &mut x).unwrap();
         assert!(x[1].is_nan());
     }
 }
