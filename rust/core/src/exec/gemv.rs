@@ -12,6 +12,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::buffer::Buffer;
+use super::gemm_block::prefetch_far;
 use super::lanes::{Kernel, Lanes, Real, dispatch};
 use super::pool::{Shared, parallel};
 use super::region::{Bases, Place, group_rows};
@@ -25,7 +26,7 @@ const DOT_CHUNK: usize = 1 << 16;
 /// Elements of long rows that are worked on before the same ones of the next rows: a multiple of four vectors.
 const SPAN: usize = 1024;
 /// So many rows of them at a time, which are one task if the sums are cut into chunks.
-const TOGETHER: usize = 8;
+const TOGETHER: usize = 12;
 /// Columns of a sum of rows that are kept in the first-level cache.
 const COLUMNS: usize = 2048;
 
@@ -270,11 +271,16 @@ impl<T: Real> Kernel<T> for Dots<'_, T> {
     }
 }
 
-/// Does it for tiles of R rows from row i on, 4, 2 or 1, as the registers have room for.
+/// Does it for tiles of R rows from row i on, 4 (3 with two vectors), 2 or 1, as the registers have room for.
 macro_rules! tiles {
     ($V:ident, $K:ident, $rows:expr, $i:ident, $R:ident => $do:expr) => {{
         let rows = $rows;
         let mut $i = rows.start;
+        while $V::ROWS == 4 && $K == 2 && $i + 3 <= rows.end {
+            const $R: usize = 3;
+            $do;
+            $i += 3;
+        }
         while $V::ROWS / $K >= 4 && $i + 4 <= rows.end {
             const $R: usize = 4;
             $do;
@@ -303,7 +309,7 @@ impl<T: Real> Dots<'_, T> {
             if self.k <= SPAN || self.m == 1 {
                 tiles!(V, K, 0..self.m, i, R => {
                     let mut sums = [zeros; R];
-                    self.span::<V, R, K>(i, vectors, 0..whole, &mut sums);
+                    self.span::<V, R, K, false>(i, vectors, 0..whole, &mut sums, 0);
                     self.end::<V, R, K>(i, vectors, sums);
                 });
                 return;
@@ -314,7 +320,9 @@ impl<T: Real> Dots<'_, T> {
                 for start in (0..whole).step_by(SPAN) {
                     let end = whole.min(start + SPAN);
                     tiles!(V, K, rows.clone(), i, R => {
-                        self.span::<V, R, K>(i, vectors, start..end, &mut sums[i - first..]);
+                        let (next, span) = if i + R < rows.end { (R as isize, 0) } else { (first as isize - i as isize, SPAN) };
+                        let next = next * self.row + span as isize;
+                        self.span::<V, R, K, true>(i, vectors, start..end, &mut sums[i - first..], next);
                     });
                 }
                 for i in rows {
@@ -325,14 +333,16 @@ impl<T: Real> Dots<'_, T> {
     }
 
     /// Adds the products of a span, of four vectors at a time, to the sums of R rows. The order within a row depends neither on
-    /// R nor on the number of vectors.
+    /// R nor on the number of vectors. With two vectors the rows of the next tile, `next` elements from here, may be fetched
+    /// meanwhile: fewer rows are read at a time then, which is not enough to keep the memory busy.
     #[inline(always)]
-    unsafe fn span<V: Lanes<Elem = T>, const R: usize, const K: usize>(
+    unsafe fn span<V: Lanes<Elem = T>, const R: usize, const K: usize, const FETCH: bool>(
         &self,
         i: usize,
         vectors: [Vector<T>; K],
         span: Range<usize>,
         into: &mut [[[V; 4]; K]],
+        next: isize,
     ) {
         // SAFETY: the span is a part of R rows.
         unsafe {
@@ -348,6 +358,9 @@ impl<T: Real> Dots<'_, T> {
                     }
                     for r in 0..R {
                         let row = V::load(a[r].add(at));
+                        if FETCH && K > 1 {
+                            prefetch_far(a[r].wrapping_add(at).wrapping_offset(next));
+                        }
                         for v in 0..K {
                             sums[r][v][u] = sums[r][v][u].plus_product(row, x[v]);
                         }
