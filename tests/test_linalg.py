@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import mlgrad
+from mlgrad import _core
 from mlgrad.testing import check_grads
 
 jax.config.update("jax_enable_x64", True)
@@ -120,6 +121,35 @@ def test_eigenvalues_as_jax():
     f = lambda np, a: np.sum(np.real(np.linalg.eigvals(a)) ** 3)
     got = mlgrad.grad(lambda a: f(np, a))(REAL)
     np.testing.assert_allclose(got, jax.grad(lambda a: f(jnp, a))(REAL), rtol=1e-9)
+
+
+@pytest.mark.parametrize("right", [(4,), (4, 3)])
+@pytest.mark.parametrize("definite", [True, False])
+def test_systems_with_a_symmetric_matrix(right, definite):
+    """What implicit functions solve: as np.linalg.solve, with and without a number on the diagonal."""
+    m, b = RNG.standard_normal((4, 4)), RNG.standard_normal(right)
+    shift = 9.0 if definite else 0.1
+    plain = lambda m, b: np.linalg.solve(m + m.T, b)
+    symmetric = lambda m, b: _core.solve_symmetric(m + m.T, b)
+    moved = lambda m, b, s: np.linalg.solve(m + m.T + s * np.eye(4), b)
+    shifted = lambda m, b, s: _core.solve_shifted(m + m.T, b, s)
+    np.testing.assert_allclose(mlgrad.jit(symmetric)(m, b), plain(m, b), rtol=1e-10)
+    np.testing.assert_allclose(mlgrad.jit(shifted)(m, b, shift), moved(m, b, shift), rtol=1e-10)
+    check_grads(mlgrad.jit(symmetric), (m, b), order=2, modes=("rev", "fwd"), rtol=1e-4)
+    check_grads(mlgrad.jit(shifted), (m, b, shift), order=2, modes=("rev", "fwd"), rtol=1e-4)
+    shifts = shift + np.arange(3.0)
+    for axes in [(None, None, 0), (0, None, 0), (None, 0, None), (0, 0, 0)]:
+        args = [np.stack([a] * 3) if axis == 0 and np.ndim(a) > 0 else a for a, axis in zip((m, b), axes, strict=False)]
+        args.append(shifts if axes[2] == 0 else shift)
+        got = mlgrad.vmap(shifted, axes)(*args)
+        for k in range(3):
+            want = moved(m, b, shifts[k] if axes[2] == 0 else shift)
+            np.testing.assert_allclose(got[k], want, rtol=1e-9)
+    if len(right) == 2:
+        got = mlgrad.jit(lambda m, b, s: _core.solve_shifted(m + m.T, b, s))(m, b, shifts)
+        np.testing.assert_allclose(got, np.stack([moved(m, b, s) for s in shifts]), rtol=1e-9)
+    with pytest.raises(ValueError, match="solve_shifted"):
+        mlgrad.jit(lambda m, b: _core.solve_shifted(np.stack([m, m]), b, np.ones(3)))(m, b)
 
 
 def test_pinv_where_the_rank_is_low():

@@ -126,7 +126,6 @@ def transposed_jacobian(F: Function, v: Any) -> Any:
 
 def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
     slope = grad(f)
-    unit = _core.basis(v.shape, v.dtype)
     floor = float(np.finfo(v.dtype).eps)
 
     def going(carry: Any) -> Any:
@@ -137,7 +136,7 @@ def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
         v, value, g, damping, count, _ = carry
         h = transposed_jacobian(slope, v)  # which is symmetric
         scale = largest(h) + floor
-        d = -_core.solve_symmetric(h + (damping + floor) * scale * unit, g)
+        d = -_core.solve_shifted(h, g, (damping + floor) * scale)
         descent = np.sum(g * d)
         new, after = f(v + d), slope(v + d)
         slack = 8 * floor * np.abs(value)

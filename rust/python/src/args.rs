@@ -137,6 +137,7 @@ pub fn raising(t: &mlgrad_core::tape::Tape, start: usize) -> SmallVec<[NodeId; 2
                     | Op::Linalg(
                         Linalg::Solve
                         | Linalg::SolveSymmetric
+                        | Linalg::SolveShifted
                         | Linalg::Inv
                         | Linalg::Cholesky
                         | Linalg::TriangularSolve { .. },

@@ -219,7 +219,10 @@ pub unsafe fn gemm<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accum
             return Ok(());
         }
         let work = m.saturating_mul(n).saturating_mul(k);
-        if k >= 4 * KC && m * n <= 64 * 64 && work >= 2 * TASK_WORK {
+        let parts = k.div_ceil(KC);
+        // the sums of many parts take more memory
+        let most = if parts <= 32 { 128 * 128 } else { 64 * 64 };
+        if parts >= 4 && m * n <= most && work >= 2 * TASK_WORK {
             return deep(shape, a, b, c, accumulate);
         }
         blocked(shape, a, b, c, accumulate)
@@ -384,14 +387,14 @@ unsafe fn vector<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, b: Mat<T>, c: *mu
     unsafe {
         if along == 1 || k == 1 {
             if step == 1 || k == 1 {
-                gemv::dots((rows, k), matrix, across, x, c, accumulate)?;
+                gemv::dots((rows, k), matrix, across, &[gemv::Vector { x, out: c }], accumulate)?;
             } else {
                 let copy = Buffer::new(k * size_of::<T>())?;
                 let to = copy.as_mut_ptr().cast::<T>();
                 for p in 0..k {
                     to.add(p).write(*x.offset(p as isize * step));
                 }
-                gemv::dots((rows, k), matrix, across, to, c, accumulate)?;
+                gemv::dots((rows, k), matrix, across, &[gemv::Vector { x: to, out: c }], accumulate)?;
             }
         } else if across == 1 || rows == 1 {
             gemv::sum_of_rows((k, rows), matrix, along, (x, step), c, accumulate)?;

@@ -249,7 +249,7 @@ fn prefetch<T>(_to: *const T) {
 
 /// To the second cache.
 #[inline(always)]
-fn prefetch_far<T>(_to: *const T) {
+pub(super) fn prefetch_far<T>(_to: *const T) {
     // SAFETY: a hint for any address.
     #[cfg(target_arch = "x86_64")]
     unsafe {

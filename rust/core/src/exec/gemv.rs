@@ -6,65 +6,147 @@
 // loops over registers read best with an index into each
 #![allow(clippy::needless_range_loop)]
 
+use std::fmt;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::buffer::Buffer;
+use super::gemm_block::prefetch_far;
 use super::lanes::{Kernel, Lanes, Real, dispatch};
 use super::pool::{Shared, parallel};
-use crate::Result;
-use crate::exec::buffer::Buffer;
-use crate::exec::region::group_rows;
+use super::region::{Bases, Place, group_rows};
+use crate::tape::DType;
+use crate::{Error, Result};
 
 /// Elements of the matrix that one task takes.
 const TASK: usize = 1 << 16;
 /// Elements of a dot product that are summed in one go.
 const DOT_CHUNK: usize = 1 << 16;
+/// Elements of long rows that are worked on before the same ones of the next rows: a multiple of four vectors.
+const SPAN: usize = 1024;
+/// So many rows of them at a time, which are one task if the sums are cut into chunks.
+const TOGETHER: usize = 12;
 /// Columns of a sum of rows that are kept in the first-level cache.
 const COLUMNS: usize = 2048;
 
-/// out[i] (+)= Σ_p a[i, p] x[p], the rows of `a` contiguous, `row` elements from one to the next.
+/// Products of one matrix with several vectors, which a plan makes together.
+#[derive(Debug)]
+pub struct Products {
+    /// f32 or f64.
+    pub dtype: DType,
+    pub matrix: Place,
+    pub rows: usize,
+    /// Elements a row, which follow one another.
+    pub row: usize,
+    /// Elements from one row to the next.
+    pub step: isize,
+    /// Each vector, and where its product goes.
+    pub vectors: Vec<(Place, Place)>,
+}
+
+impl Products {
+    /// A rough estimate.
+    pub fn nanoseconds(&self) -> usize {
+        50 + self.rows.saturating_mul(self.row).saturating_mul(self.vectors.len()) / 25
+    }
+
+    /// # Safety
+    /// The plan that these belong to has laid out memory for the factors and the products, and `bases` is that memory.
+    pub(super) unsafe fn run(&self, bases: Bases<'_>) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe {
+            match self.dtype {
+                DType::F32 => self.of::<f32>(bases),
+                DType::F64 => self.of::<f64>(bases),
+                other => Err(Error::Internal(format!("products of {other} with vectors"))),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `run`.
+    unsafe fn of<T: Real>(&self, bases: Bases<'_>) -> Result<()> {
+        let vectors: SmallVec<[Vector<T>; 4]> = self
+            .vectors
+            .iter()
+            .map(|&(x, out)| Vector { x: bases.at(x).cast_const().cast(), out: bases.at(out).cast() })
+            .collect();
+        // SAFETY: the caller's.
+        unsafe { dots((self.rows, self.row), bases.at(self.matrix).cast_const().cast(), self.step, &vectors, false) }
+    }
+}
+
+impl fmt::Display for Products {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "matmul {}({}, {}) with {} vectors", self.dtype, self.rows, self.row, self.vectors.len())
+    }
+}
+
+/// A vector that a matrix is multiplied by, and where the product goes.
+pub(super) struct Vector<T> {
+    pub x: *const T,
+    pub out: *mut T,
+}
+
+impl<T> Clone for Vector<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Vector<T> {}
+
+// SAFETY: two addresses; whoever reads or writes through them answers for it.
+unsafe impl<T> Sync for Vector<T> {}
+
+/// out[i] (+)= Σ_p a[i, p] x[p], the rows of `a` contiguous, `row` elements from one to the next: for each of the vectors,
+/// which get the bits that they get alone, in one reading of the matrix for every two of them.
 ///
 /// # Safety
-/// The pointers are valid for m rows of k, for k and for m elements; `out` overlaps neither of the others.
+/// The pointers are valid for m rows of k, for k and for m elements; no `out` overlaps anything else.
 pub(super) unsafe fn dots<T: Real>(
     (m, k): (usize, usize),
     a: *const T,
     row: isize,
-    x: *const T,
-    out: *mut T,
+    vectors: &[Vector<T>],
     accumulate: bool,
 ) -> Result<()> {
+    let a = Shared::new(a.cast_mut());
     let chunks = k.div_ceil(DOT_CHUNK);
     if chunks > 1 {
-        let partial = Buffer::new(m * chunks * size_of::<T>())?;
-        let (a, x, p) =
-            (Shared::new(a.cast_mut()), Shared::new(x.cast_mut()), Shared::new(partial.as_mut_ptr().cast::<T>()));
-        parallel(m * chunks, &|task| {
-            let (i, chunk) = (task / chunks, task % chunks);
+        // for each vector, the sums of all rows over the first chunk, then those over the next
+        let partial = Buffer::new(vectors.len() * chunks * m * size_of::<T>())?;
+        let sums = Shared::new(partial.as_mut_ptr().cast::<T>());
+        let groups = m.div_ceil(TOGETHER);
+        parallel(groups * chunks, &|task| {
+            let (chunk, i) = (task / groups, task % groups * TOGETHER);
             let (start, len) = (chunk * DOT_CHUNK, DOT_CHUNK.min(k - chunk * DOT_CHUNK));
-            // SAFETY: inside row i; each task writes its own element.
+            // SAFETY: a part of rows i and on; each task writes elements of its own.
             unsafe {
+                let part: SmallVec<[Vector<T>; 2]> = vectors
+                    .iter()
+                    .enumerate()
+                    .map(|(v, of)| Vector { x: of.x.add(start), out: sums.get().add((v * chunks + chunk) * m + i) })
+                    .collect();
                 let a = a.get().offset(i as isize * row).add(start);
-                dispatch(Dots {
-                    m: 1,
-                    k: len,
-                    a,
-                    row,
-                    x: x.get().add(start),
-                    out: p.get().add(task),
-                    accumulate: false,
-                });
+                dispatch(Dots { m: TOGETHER.min(m - i), k: len, a, row, vectors: &part, accumulate: false });
             }
         });
-        // SAFETY: all tasks are done, and every element of the buffer has been written.
-        unsafe { fold((m, chunks), p.get(), out, accumulate) };
+        for (v, of) in vectors.iter().enumerate() {
+            // SAFETY: all tasks are done, and every element of the buffer has been written.
+            unsafe { fold((m, chunks), sums.get().add(v * chunks * m), of.out, accumulate) };
+        }
         return Ok(());
     }
     let rows = (TASK / k.max(1)).next_multiple_of(4);
-    let (a, x, out) = (Shared::new(a.cast_mut()), Shared::new(x.cast_mut()), Shared::new(out));
     let task = |t: usize| {
         let i = t * rows;
         // SAFETY: rows i and on; tasks write different elements.
         unsafe {
+            let part: SmallVec<[Vector<T>; 2]> =
+                vectors.iter().map(|of| Vector { x: of.x, out: of.out.add(i) }).collect();
             let a = a.get().offset(i as isize * row);
-            dispatch(Dots { m: rows.min(m - i), k, a, row, x: x.get(), out: out.get().add(i), accumulate });
+            dispatch(Dots { m: rows.min(m - i), k, a, row, vectors: &part, accumulate });
         }
     };
     split(m.div_ceil(rows), &task);
@@ -132,9 +214,9 @@ pub(super) unsafe fn sum_of_rows<T: Real>(
 /// # Safety
 /// `a` has m rows of k elements, x k and out m.
 pub(super) unsafe fn dots_of_block<T: Real>(m: usize, k: usize, a: *const u8, x: *const u8, out: *mut u8) {
-    let (a, x, out) = (a.cast::<T>(), x.cast(), out.cast());
+    let vectors = &[Vector { x: x.cast::<T>(), out: out.cast() }];
     // SAFETY: the caller's.
-    unsafe { dispatch(Dots { m, k, a, row: k as isize, x, out, accumulate: false }) };
+    unsafe { dispatch(Dots { m, k, a: a.cast(), row: k as isize, vectors, accumulate: false }) };
 }
 
 /// out[j] += Σ_p x[p] b[p, j] for rows that lie one after the other, in their order.
@@ -152,95 +234,192 @@ fn split(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
     if tasks == 1 { f(0) } else { parallel(tasks, f) }
 }
 
-/// out[i] (+)= Σ_c p[i, c], in order.
+/// out[i] (+)= Σ_c p[c, i], in order.
 unsafe fn fold<T: Real>((m, chunks): (usize, usize), p: *const T, out: *mut T, accumulate: bool) {
     for i in 0..m {
-        // SAFETY: p holds m rows of chunks, out m elements.
+        // SAFETY: p holds chunks rows of m, out m elements.
         unsafe {
-            let row = std::slice::from_raw_parts(p.add(i * chunks), chunks);
-            let sum = row[1..].iter().fold(row[0], |s, &v| s + v);
+            let sum = (1..chunks).fold(*p.add(i), |s, c| s + *p.add(c * m + i));
             let to = out.add(i);
             *to = if accumulate { *to + sum } else { sum };
         }
     }
 }
 
-struct Dots<T> {
+struct Dots<'v, T> {
     m: usize,
     k: usize,
     a: *const T,
     row: isize,
-    x: *const T,
-    out: *mut T,
+    vectors: &'v [Vector<T>],
     accumulate: bool,
 }
 
-impl<T: Real> Kernel<T> for Dots<T> {
+impl<T: Real> Kernel<T> for Dots<'_, T> {
     #[inline(always)]
     unsafe fn run<V: Lanes<Elem = T>>(self) {
-        let mut i = 0;
-        // SAFETY: rows i and on of those that dots() gave us.
-        unsafe {
-            if V::ROWS == 4 {
-                while i + 4 <= self.m {
-                    self.rows::<V, 4>(i);
-                    i += 4;
+        for two in self.vectors.chunks(2) {
+            // SAFETY: rows of those that dots() gave us.
+            unsafe {
+                match *two {
+                    [one, other] => self.all::<V, 2>([one, other]),
+                    [one, ..] => self.all::<V, 1>([one]),
+                    [] => {}
                 }
-            }
-            while i + 2 <= self.m {
-                self.rows::<V, 2>(i);
-                i += 2;
-            }
-            if i < self.m {
-                self.rows::<V, 1>(i);
             }
         }
     }
 }
 
-impl<T: Real> Dots<T> {
-    /// R rows at once; the order within a row does not depend on R.
+/// Does it for tiles of R rows from row i on, 4 (3 with two vectors), 2 or 1, as the registers have room for.
+macro_rules! tiles {
+    ($V:ident, $K:ident, $rows:expr, $i:ident, $R:ident => $do:expr) => {{
+        let rows = $rows;
+        let mut $i = rows.start;
+        while $V::ROWS == 4 && $K == 2 && $i + 3 <= rows.end {
+            const $R: usize = 3;
+            $do;
+            $i += 3;
+        }
+        while $V::ROWS / $K >= 4 && $i + 4 <= rows.end {
+            const $R: usize = 4;
+            $do;
+            $i += 4;
+        }
+        while $V::ROWS / $K >= 2 && $i + 2 <= rows.end {
+            const $R: usize = 2;
+            $do;
+            $i += 2;
+        }
+        while $i < rows.end {
+            const $R: usize = 1;
+            $do;
+            $i += 1;
+        }
+    }};
+}
+
+impl<T: Real> Dots<'_, T> {
     #[inline(always)]
-    unsafe fn rows<V: Lanes<Elem = T>, const R: usize>(&self, i: usize) {
-        // SAFETY: p stays below k; parts are used where fewer than N elements are left.
+    unsafe fn all<V: Lanes<Elem = T>, const K: usize>(&self, vectors: [Vector<T>; K]) {
+        let whole = self.k / (4 * V::N) * (4 * V::N);
+        // SAFETY: rows of those that dots() gave us, and spans of them.
         unsafe {
-            let mut a = [self.a; R];
-            for r in 0..R {
-                a[r] = self.a.offset((i + r) as isize * self.row);
+            let zeros = [[V::splat(T::default()); 4]; K];
+            if self.k <= SPAN || self.m == 1 {
+                tiles!(V, K, 0..self.m, i, R => {
+                    let mut sums = [zeros; R];
+                    self.span::<V, R, K, false>(i, vectors, 0..whole, &mut sums, 0);
+                    self.end::<V, R, K>(i, vectors, sums);
+                });
+                return;
             }
-            let mut sums = [[V::splat(T::default()); 4]; R];
-            let mut p = 0;
-            while p + 4 * V::N <= self.k {
-                for u in 0..4 {
-                    let x = V::load(self.x.add(p + u * V::N));
-                    for r in 0..R {
-                        sums[r][u] = sums[r][u].plus_product(V::load(a[r].add(p + u * V::N)), x);
-                    }
+            for first in (0..self.m).step_by(TOGETHER) {
+                let rows = first..self.m.min(first + TOGETHER);
+                let mut sums = [zeros; TOGETHER];
+                for start in (0..whole).step_by(SPAN) {
+                    let end = whole.min(start + SPAN);
+                    tiles!(V, K, rows.clone(), i, R => {
+                        let (next, span) = if i + R < rows.end { (R as isize, 0) } else { (first as isize - i as isize, SPAN) };
+                        let next = next * self.row + span as isize;
+                        self.span::<V, R, K, true>(i, vectors, start..end, &mut sums[i - first..], next);
+                    });
                 }
-                p += 4 * V::N;
-            }
-            for u in 0..4 {
-                if p + V::N <= self.k {
-                    let x = V::load(self.x.add(p));
-                    for r in 0..R {
-                        sums[r][u] = sums[r][u].plus_product(V::load(a[r].add(p)), x);
-                    }
-                    p += V::N;
-                } else if p < self.k {
-                    let x = V::load_part(self.x.add(p), self.k - p);
-                    for r in 0..R {
-                        sums[r][u] = sums[r][u].plus_product(V::load_part(a[r].add(p), self.k - p), x);
-                    }
-                    p = self.k;
+                for i in rows {
+                    self.end::<V, 1, K>(i, vectors, [sums[i - first]]);
                 }
-            }
-            for r in 0..R {
-                let [s, t, u, v] = sums[r];
-                let sum = s.add(t).add(u.add(v)).sum();
-                let to = self.out.add(i + r);
-                *to = if self.accumulate { *to + sum } else { sum };
             }
         }
+    }
+
+    /// Adds the products of a span, of four vectors at a time, to the sums of R rows. The order within a row depends neither on
+    /// R nor on the number of vectors. With two vectors the rows of the next tile, `next` elements from here, may be fetched
+    /// meanwhile: fewer rows are read at a time then, which is not enough to keep the memory busy.
+    #[inline(always)]
+    unsafe fn span<V: Lanes<Elem = T>, const R: usize, const K: usize, const FETCH: bool>(
+        &self,
+        i: usize,
+        vectors: [Vector<T>; K],
+        span: Range<usize>,
+        into: &mut [[[V; 4]; K]],
+        next: isize,
+    ) {
+        // SAFETY: the span is a part of R rows.
+        unsafe {
+            let a = self.from::<R>(i);
+            let mut sums = [[[V::splat(T::default()); 4]; K]; R];
+            sums.copy_from_slice(&into[..R]);
+            for p in span.step_by(4 * V::N) {
+                for u in 0..4 {
+                    let at = p + u * V::N;
+                    let mut x = [V::splat(T::default()); K];
+                    for v in 0..K {
+                        x[v] = V::load(vectors[v].x.add(at));
+                    }
+                    for r in 0..R {
+                        let row = V::load(a[r].add(at));
+                        if FETCH && K > 1 {
+                            prefetch_far(a[r].wrapping_add(at).wrapping_offset(next));
+                        }
+                        for v in 0..K {
+                            sums[r][v][u] = sums[r][v][u].plus_product(row, x[v]);
+                        }
+                    }
+                }
+            }
+            into[..R].copy_from_slice(&sums);
+        }
+    }
+
+    /// The last products of R rows, and their results.
+    #[inline(always)]
+    unsafe fn end<V: Lanes<Elem = T>, const R: usize, const K: usize>(
+        &self,
+        i: usize,
+        vectors: [Vector<T>; K],
+        mut sums: [[[V; 4]; K]; R],
+    ) {
+        // SAFETY: p stays below k; parts are used where fewer than N elements are left.
+        unsafe {
+            let a = self.from::<R>(i);
+            let mut p = self.k / (4 * V::N) * (4 * V::N);
+            for u in 0..4 {
+                let left = self.k - p;
+                if left == 0 {
+                    break;
+                }
+                for r in 0..R {
+                    for v in 0..K {
+                        let (row, x) = (a[r].add(p), vectors[v].x.add(p));
+                        let (row, x) = if left >= V::N {
+                            (V::load(row), V::load(x))
+                        } else {
+                            (V::load_part(row, left), V::load_part(x, left))
+                        };
+                        sums[r][v][u] = sums[r][v][u].plus_product(row, x);
+                    }
+                }
+                p += left.min(V::N);
+            }
+            for r in 0..R {
+                for v in 0..K {
+                    let [s, t, u, w] = sums[r][v];
+                    let sum = s.add(t).add(u.add(w)).sum();
+                    let to = vectors[v].out.add(i + r);
+                    *to = if self.accumulate { *to + sum } else { sum };
+                }
+            }
+        }
+    }
+
+    /// R rows from row i on.
+    #[inline(always)]
+    fn from<const R: usize>(&self, i: usize) -> [*const T; R] {
+        let mut a = [self.a; R];
+        for r in 0..R {
+            a[r] = self.a.wrapping_offset((i + r) as isize * self.row);
+        }
+        a
     }
 }
 

@@ -6,7 +6,7 @@ pub mod control;
 mod factor;
 pub mod gemm;
 mod gemm_block;
-mod gemv;
+pub mod gemv;
 pub mod generated;
 mod host;
 mod lanes;

@@ -348,7 +348,14 @@ impl Call {
                 Linalg::SolveSymmetric => {
                     let mut scratch = symmetric::Scratch::new(n, right);
                     linalg::batched(many, [a, one(1, n * right, &rows)?], [out], |[a, b], [x]| {
-                        symmetric::solve(a, b, n, right, &mut scratch, x)
+                        symmetric::solve(a, 0.0, b, n, right, &mut scratch, x)
+                    })
+                }
+                Linalg::SolveShifted => {
+                    let mut scratch = symmetric::Scratch::new(n, right);
+                    let (b, shift) = (one(1, n * right, &rows)?, one(2, 1, &rows)?);
+                    linalg::batched(many, [a, b, shift], [out], |[a, b, shift], [x]| {
+                        symmetric::solve(a, shift[0], b, n, right, &mut scratch, x)
                     })
                 }
                 Linalg::TriangularSolve { lower, transpose } => {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicPtr, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::buffer::Buffer;
+use super::gemv::Products;
 use super::node::Call;
 use super::pool;
 use super::region::{Bases, Place, Region};
@@ -61,6 +62,7 @@ pub enum Unit {
     Steps(usize, usize),
     Region(Box<Region>),
     Call(Box<Call>),
+    Products(Box<Products>),
 }
 
 #[derive(Debug)]
@@ -342,6 +344,13 @@ impl Runner {
                     }
                     // SAFETY: the plan laid out memory for its calls.
                     unsafe { call.run(bases)? };
+                }
+                Unit::Products(products) => {
+                    if code.nanoseconds > 1_000_000 && pool::interrupted() {
+                        return Err(Error::Interrupted);
+                    }
+                    // SAFETY: the plan laid out memory for its products.
+                    unsafe { products.run(bases)? };
                 }
             }
         }

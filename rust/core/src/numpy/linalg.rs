@@ -33,7 +33,12 @@ fn square_shape(what: &str, s: &[usize]) -> Result<()> {
 enum System {
     General,
     Symmetric,
-    Triangular { lower: bool, transpose: bool },
+    /// Symmetric, and with these numbers on the diagonals.
+    Shifted(NodeId),
+    Triangular {
+        lower: bool,
+        transpose: bool,
+    },
 }
 
 impl System {
@@ -41,6 +46,7 @@ impl System {
         match self {
             System::General => "solve",
             System::Symmetric => "solve_symmetric",
+            System::Shifted(_) => "solve_shifted",
             System::Triangular { .. } => "solve_triangular",
         }
     }
@@ -49,6 +55,13 @@ impl System {
         match self {
             System::General => t.solve(a, b),
             System::Symmetric => t.solve_symmetric(a, b),
+            System::Shifted(shift) => {
+                let batch: Shape = t.shape(a)[..t.rank(a) - 2].into();
+                let one = shape::size(t.shape(shift)) == 1;
+                let shift = if one { t.reshape(shift, &[])? } else { shift };
+                let shift = t.broadcast_to(shift, &batch)?;
+                t.solve_shifted(a, b, shift)
+            }
             System::Triangular { lower, transpose } => t.triangular_solve(a, b, lower, transpose),
         }
     }
@@ -128,6 +141,21 @@ pub fn solve(t: &mut Tape, a: Operand, b: Operand) -> Result<NodeId> {
 pub fn solve_symmetric(t: &mut Tape, a: Operand, b: Operand) -> Result<NodeId> {
     let (a, b) = system(t, System::Symmetric, a, b)?;
     System::Symmetric.call(t, a, b)
+}
+
+/// (a + shift)⁻¹ b for symmetric matrices, with a number for each of them on its diagonal.
+pub fn solve_shifted(t: &mut Tape, a: Operand, b: Operand, shift: Operand) -> Result<NodeId> {
+    let what = "solve_shifted";
+    let (p, q, s) = (a.shape(t), b.shape(t), shift.shape(t));
+    square_shape(what, &p)?;
+    let dtype = float_of(what, result_dtype(t, &[a, b, shift])?)?;
+    let (a, b, shift) =
+        (materialise(t, a, dtype, &p)?, materialise(t, b, dtype, &q)?, materialise(t, shift, dtype, &s)?);
+    // as many matrices as there are shifts
+    let mut to = shape::broadcast(what, &[&p[..p.len() - 2], &s])?;
+    to.extend_from_slice(&p[p.len() - 2..]);
+    let a = t.broadcast_to(a, &to)?;
+    System::Shifted(shift).call(t, a, b)
 }
 
 /// a⁻¹ b (or a⁻ᵀ b) for a triangular a, as scipy.linalg.solve_triangular; `unit`: its diagonal is taken as 1.

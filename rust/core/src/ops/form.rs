@@ -190,6 +190,10 @@ fn linalg(op: &Linalg) -> Form {
     match op {
         Linalg::Solve => pullback("solve(a, b)", &["-solve(a.T, g) @ y.T", "solve(a.T, g)"]),
         Linalg::SolveSymmetric => pullback("solve(a, b)", &["-solve(a, g) @ y.T", "solve(a, g)"]),
+        Linalg::SolveShifted => pullback(
+            "solve(a + s*eye, b)",
+            &["-solve(a + s*eye, g) @ y.T", "solve(a + s*eye, g)", "-sum(solve(a + s*eye, g)*y)"],
+        ),
         Linalg::TriangularSolve { transpose: false, .. } => {
             pullback("solve_triangular(a, b)", &["-solve_triangular(a.T, g) @ y.T", "solve_triangular(a.T, g)"])
         }

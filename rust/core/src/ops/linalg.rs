@@ -12,6 +12,8 @@ pub enum Linalg {
     Solve,
     /// The same for a symmetric a, by Cholesky's factor where it has one.
     SolveSymmetric,
+    /// (a: n×n, b: n×k, s: a number): (a + s)⁻¹ b, with s on the diagonal of a symmetric a.
+    SolveShifted,
     /// (l: n×n, b: n×k): the same for a triangular l (or its transpose), whose other triangle is not read.
     TriangularSolve {
         lower: bool,
@@ -30,6 +32,7 @@ impl Linalg {
         match self {
             Linalg::Solve => "solve",
             Linalg::SolveSymmetric => "solve_symmetric",
+            Linalg::SolveShifted => "solve_shifted",
             Linalg::TriangularSolve { .. } => "solve_triangular",
             Linalg::Inv => "inv",
             Linalg::Det => "det",
@@ -57,9 +60,10 @@ impl Primitive for Linalg {
         let (want_a, t) = (r.want(0), &mut *r.t);
         let mut out = none(inputs.len());
         match *self {
-            Linalg::Solve | Linalg::SolveSymmetric => {
+            Linalg::Solve | Linalg::SolveSymmetric | Linalg::SolveShifted => {
                 let gb = match *self {
                     Linalg::SolveSymmetric => t.solve_symmetric(a, g)?,
+                    Linalg::SolveShifted => t.solve_shifted(a, g, inputs[2])?,
                     _ => {
                         let at = t.matrix_transpose(a)?;
                         t.solve(at, g)?
@@ -71,6 +75,11 @@ impl Primitive for Linalg {
                     out[0] = Some(t.neg(p)?.into());
                 }
                 out[1] = Some(gb.into());
+                if let Some(shift) = out.get_mut(2) {
+                    let p = t.mul(gb, y)?;
+                    let p = t.sum_matrix(p)?;
+                    *shift = Some(t.neg(p)?.into());
+                }
             }
             Linalg::TriangularSolve { lower, transpose } => {
                 let gb = t.triangular_solve(a, g, lower, !transpose)?;
@@ -131,8 +140,12 @@ impl Primitive for Linalg {
         let a = t.input(y, 0);
         let da = tangents[0];
         Ok(Some(match *self {
-            Linalg::Solve | Linalg::SolveSymmetric | Linalg::TriangularSolve { .. } => {
+            Linalg::Solve | Linalg::SolveSymmetric | Linalg::SolveShifted | Linalg::TriangularSolve { .. } => {
                 let mut source = tangents[1];
+                let less = |t: &mut Tape, source: Option<NodeId>, p: NodeId| match source {
+                    Some(b) => t.sub(b, p),
+                    None => t.neg(p),
+                };
                 if let Some(da) = da {
                     let da = match *self {
                         Linalg::TriangularSolve { lower, transpose } => {
@@ -142,15 +155,21 @@ impl Primitive for Linalg {
                         _ => da,
                     };
                     let p = t.matmul(da, y)?;
-                    source = Some(match source {
-                        Some(b) => t.sub(b, p)?,
-                        None => t.neg(p)?,
-                    });
+                    source = Some(less(t, source, p)?);
+                }
+                if let Some(&Some(ds)) = tangents.get(2) {
+                    let wide = t.over_matrix(ds, y)?;
+                    let p = t.mul(wide, y)?;
+                    source = Some(less(t, source, p)?);
                 }
                 let Some(source) = source else { return Ok(None) };
                 match *self {
                     Linalg::TriangularSolve { lower, transpose } => t.triangular_solve(a, source, lower, transpose)?,
                     Linalg::SolveSymmetric => t.solve_symmetric(a, source)?,
+                    Linalg::SolveShifted => {
+                        let shift = t.input(y, 2);
+                        t.solve_shifted(a, source, shift)?
+                    }
                     _ => t.solve(a, source)?,
                 }
             }
@@ -209,6 +228,10 @@ impl Primitive for Linalg {
                 let (x, y) = (b.full(t, 0)?, b.full(t, 1)?);
                 t.solve_symmetric(x, y)
             }
+            Linalg::SolveShifted => {
+                let (x, y, s) = (b.full(t, 0)?, b.full(t, 1)?, b.full(t, 2)?);
+                t.solve_shifted(x, y, s)
+            }
             Linalg::TriangularSolve { lower, transpose } => {
                 let (x, y) = (b.full(t, 0)?, b.full(t, 1)?);
                 t.triangular_solve(x, y, lower, transpose)
@@ -248,7 +271,8 @@ impl Tape {
         self.push(op.into(), &[a], to, dtype)
     }
 
-    fn system(&mut self, op: Linalg, a: NodeId, b: NodeId) -> Result<NodeId> {
+    fn system(&mut self, op: Linalg, inputs: &[NodeId]) -> Result<NodeId> {
+        let (a, b) = (inputs[0], inputs[1]);
         let rank = self.square_matrix(op.label(), a)?;
         let (x, y) = (self.shape(a), self.shape(b));
         if y.len() != rank || x[..rank - 1] != y[..rank - 1] || self.dtype(a) != self.dtype(b) {
@@ -260,22 +284,37 @@ impl Tape {
             )));
         }
         let (to, dtype) = (y.clone(), self.dtype(a));
-        self.push(op.into(), &[a, b], to, dtype)
+        self.push(op.into(), inputs, to, dtype)
     }
 
     /// a⁻¹ b for matrices with equal batch axes.
     pub fn solve(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
-        self.system(Linalg::Solve, a, b)
+        self.system(Linalg::Solve, &[a, b])
     }
 
     /// The same for symmetric matrices, whose lower triangles are enough.
     pub fn solve_symmetric(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
-        self.system(Linalg::SolveSymmetric, a, b)
+        self.system(Linalg::SolveSymmetric, &[a, b])
+    }
+
+    /// The same with a number, one for each matrix, added to its diagonal.
+    pub fn solve_shifted(&mut self, a: NodeId, b: NodeId, shift: NodeId) -> Result<NodeId> {
+        let rank = self.square_matrix("solve_shifted", a)?;
+        if self.shape(shift)[..] != self.shape(a)[..rank - 2] || self.dtype(shift) != self.dtype(a) {
+            return Err(Error::Value(format!(
+                "solve_shifted: shifts of shape {} and {} for matrices of shape {} and {}; there must be one for each",
+                shape::show(self.shape(shift)),
+                self.dtype(shift),
+                shape::show(self.shape(a)),
+                self.dtype(a)
+            )));
+        }
+        self.system(Linalg::SolveShifted, &[a, b, shift])
     }
 
     /// l⁻¹ b, or l⁻ᵀ b, for a triangular l.
     pub fn triangular_solve(&mut self, l: NodeId, b: NodeId, lower: bool, transpose: bool) -> Result<NodeId> {
-        self.system(Linalg::TriangularSolve { lower, transpose }, l, b)
+        self.system(Linalg::TriangularSolve { lower, transpose }, &[l, b])
     }
 
     /// The lower (or upper) triangle from diagonal `k` on, zeros elsewhere.

@@ -19,6 +19,7 @@ mod region;
 pub mod rows;
 mod shift;
 mod simplify;
+mod together;
 pub mod view;
 
 use std::fmt;
@@ -209,6 +210,7 @@ impl fmt::Display for Plan {
                 Unit::Steps(from, to) => writeln!(f, "straight code of {} steps", to - from)?,
                 Unit::Region(r) => writeln!(f, "{r}")?,
                 Unit::Call(c) => writeln!(f, "{c}")?,
+                Unit::Products(p) => writeln!(f, "{p}")?,
             }
         }
         Ok(())

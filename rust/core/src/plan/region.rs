@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::rows::{self, Cut, Need, Role};
+use super::together::{self, Matrix};
 
 /// A value is computed again, rather than stored and loaded, up to this cost (in tenths of a nanosecond an element).
 const CHEAP: u32 = 6;
@@ -30,7 +31,8 @@ pub enum Unit {
     /// Straight code over small arrays.
     Small(Vec<u32>),
     Region(Region),
-    Call(u32),
+    /// One operation, or products of one matrix with several vectors.
+    Call(SmallVec<[u32; 1]>),
 }
 
 pub struct Schedule {
@@ -67,6 +69,8 @@ struct Partition<'a> {
     units: Vec<(u32, Unit)>,
     small: FxHashMap<u32, u32>,
     regions: FxHashMap<(usize, u32), SmallVec<[u32; 1]>>,
+    /// Calls of products with vectors.
+    products: FxHashMap<(Matrix, u32), u32>,
     fuse: bool,
 }
 
@@ -82,6 +86,7 @@ pub fn partition(ir: &Ir, small: usize, fuse: bool) -> Schedule {
         units: Vec::new(),
         small: FxHashMap::default(),
         regions: FxHashMap::default(),
+        products: FxHashMap::default(),
         fuse,
     };
     for (i, n) in ir.nodes.iter().enumerate() {
@@ -102,10 +107,7 @@ pub fn partition(ir: &Ir, small: usize, fuse: bool) -> Schedule {
             Class::Block => p.region(n.n, &mut level, Need::Nothing),
             Class::Column => p.region(n.n * p.roles[i].column().unwrap_or(1), &mut level, p.need(i)),
             Class::Fold => p.fold(i, &mut level),
-            Class::Call => {
-                p.units.push((level, Unit::Call(i as u32)));
-                (p.units.len() - 1) as u32
-            }
+            Class::Call => p.call(level, i as u32),
         };
         p.class.push(class);
         p.level.push(level);
@@ -211,6 +213,21 @@ impl Partition<'_> {
             list.push(node);
         }
         unit
+    }
+
+    fn call(&mut self, level: u32, node: u32) -> u32 {
+        let next = self.units.len() as u32;
+        if self.fuse
+            && let Some((matrix, _)) = together::product(self.ir, node)
+        {
+            let unit = *self.products.entry((matrix, level)).or_insert(next);
+            if let Some((_, Unit::Call(list))) = self.units.get_mut(unit as usize) {
+                list.push(node);
+                return unit;
+            }
+        }
+        self.units.push((level, Unit::Call([node].into_iter().collect())));
+        next
     }
 
     /// A region over n elements, at the level or, where none there can be cut as is needed, above it.

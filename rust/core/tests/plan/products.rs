@@ -54,3 +54,59 @@ fn a_sum_of_many_products_takes_one_place() {
     assert!(!text.contains("region"), "{text}");
     assert!(plan.arena_bytes() < 3 * 64 * 64 * 8, "{text}");
 }
+
+#[test]
+fn products_of_one_matrix_with_several_vectors_are_one_call_with_the_bits_of_each() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let old = pool::num_threads();
+    for (rows, row) in [(3, 9001), (20, 8999), (1100, 8200), (17, 70_003), (50, 131_072)] {
+        for dtype in [DType::F64, DType::F32] {
+            let (mut t, mut r) = (Tape::new(), Noise(row as u64));
+            let mut make = |t: &mut Tape, s: &[usize]| {
+                let x: Vec<f64> = (0..shape::size(s)).map(|_| r.number() / 8.0).collect();
+                param(t, &x, s, dtype)
+            };
+            let matrix = make(&mut t, &[rows, row]);
+            let turned = t.matrix_transpose(matrix).unwrap();
+            let mut products = Vec::new();
+            for _ in 0..2 {
+                let v = make(&mut t, &[row, 1]);
+                products.push(t.matmul(matrix, v).unwrap());
+            }
+            // a row of sums is the same product
+            let v = make(&mut t, &[1, row]);
+            products.push(t.matmul(v, turned).unwrap());
+            let e = extract_exact(&t, &products).unwrap();
+            let text = Plan::new(e.program, Options::default()).unwrap().to_string();
+            assert!(text.contains("with 3 vectors"), "{text}");
+            for threads in [1, 2, 3] {
+                pool::set_num_threads(threads);
+                let together = run_with(&t, &products, Options::default());
+                for (p, got) in products.iter().zip(&together) {
+                    assert!(run_with(&t, &[*p], Options::default())[0] == *got, "{rows} {row} {threads}");
+                }
+            }
+        }
+    }
+    pool::set_num_threads(old);
+}
+
+#[test]
+fn a_product_that_waits_for_another_is_a_call_of_its_own() {
+    let mut t = Tape::new();
+    let (rows, row) = (4, 9000);
+    let noise: Vec<f64> = (0..rows * row).map(|i| (i as f64 * 0.7).sin()).collect();
+    let matrix = param(&mut t, &noise, &[rows, row], DType::F64);
+    let v = param(&mut t, &noise[..row], &[row, 1], DType::F64);
+    let first = t.matmul(matrix, v).unwrap();
+    let turned = t.matrix_transpose(matrix).unwrap();
+    let back = t.matmul(turned, first).unwrap();
+    let second = t.matmul(matrix, back).unwrap();
+    let e = extract_exact(&t, &[first, second]).unwrap();
+    let text = Plan::new(e.program, Options::default()).unwrap().to_string();
+    assert_eq!(text.matches("matmul").count(), 3, "{text}");
+    let expected = plain(&t);
+    for (got, want) in get(&t, second).iter().zip(&expected[second.index()]) {
+        assert!((got - want).abs() <= 1e-10 * want.abs(), "{got} {want}");
+    }
+}

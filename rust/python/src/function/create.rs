@@ -175,6 +175,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(basis, m)?)?;
     m.add_function(wrap_pyfunction!(literal, m)?)?;
     m.add_function(wrap_pyfunction!(super::linear::solve_symmetric, m)?)?;
+    m.add_function(wrap_pyfunction!(super::linear::solve_shifted, m)?)?;
     m.add_function(wrap_pyfunction!(array, m)?)
 }
 

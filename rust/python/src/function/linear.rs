@@ -219,6 +219,12 @@ pub fn solve_symmetric(a: &Any<'_>, b: &Any<'_>) -> PyResult<Array> {
     on("solve_symmetric", [a, b], |t, [a, b]| linalg::solve_symmetric(t, a, b))
 }
 
+/// The same with a number, one for each matrix, added to its diagonal.
+#[pyfunction]
+pub fn solve_shifted(a: &Any<'_>, b: &Any<'_>, shift: &Any<'_>) -> PyResult<Array> {
+    on("solve_shifted", [a, b, shift], |t, [a, b, shift]| linalg::solve_shifted(t, a, b, shift))
+}
+
 #[pyfunction]
 fn inv(a: &Any<'_>) -> PyResult<Array> {
     on_one("inv", a, linalg::inv)

@@ -87,6 +87,7 @@ fn agrees_with_the_definition_where_the_work_is_cut() {
         (130, 300, 64),
         (300, 40, 200),
         (30, 1500, 70),
+        (100, 90, 1000),
     ] {
         for (la, lb) in [(0, 0), (1, 1), (2, 2), (4, 4)] {
             check::<f64>(Shape { m, n, k }, LAYOUTS[la], LAYOUTS[lb], 1, k % 2 == 0);
@@ -142,6 +143,8 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
         (1, 37, 20_000),
         (1, 1, 300_000),
         (999, 1, 777),
+        (100, 100, 1000),
+        (20, 1, 70_000),
     ];
     for (m, n, k) in shapes {
         let a: Vec<f64> = (0..m * k).map(|i| (i as f64 * 0.7).sin()).collect();

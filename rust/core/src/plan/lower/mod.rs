@@ -5,6 +5,7 @@ mod chains;
 mod composer;
 mod passes;
 mod pieces;
+mod products;
 mod rows;
 mod small;
 
@@ -178,9 +179,12 @@ fn attempt(ir: &Ir, schedule: &Schedule, options: Options, generate: bool) -> Re
                 l.now += 1;
                 l.region(r, u as u32)?;
             }
-            region::Unit::Call(x) => {
+            region::Unit::Call(list) => {
                 l.now += 1;
-                l.call(*x)?;
+                match list[..] {
+                    [x] => l.call(x)?,
+                    _ => l.products(list)?,
+                }
             }
         }
     }
@@ -243,12 +247,14 @@ impl Lower<'_> {
                         }
                     }
                 }
-                region::Unit::Call(x) => {
+                region::Unit::Call(list) => {
                     t += 1;
-                    self.last[*x as usize] = t;
-                    self.results_at(*x, t);
-                    for r in &ir.nodes[*x as usize].inputs {
-                        self.use_at(*r, 1, t);
+                    for &x in list {
+                        self.last[x as usize] = t;
+                        self.results_at(x, t);
+                        for r in &ir.nodes[x as usize].inputs {
+                            self.use_at(*r, 1, t);
+                        }
                     }
                 }
             }
