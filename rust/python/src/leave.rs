@@ -136,6 +136,7 @@ pub fn item(py: Python<'_>, a: &Array) -> PyResult<Py<PyAny>> {
 /// How many elements of a bool node are true: the length of what a mask selects. Under jit it is a guard.
 pub fn count(py: Python<'_>, trace: &crate::trace::Trace, mask: NodeId) -> PyResult<usize> {
     let total = record(py, trace, |s| {
+        s.tape.release(mask);
         if s.tape.node(mask).scope != 0 {
             return Err(mlgrad_core::Error::Abstract(
                 "the length of what a bool array selects depends on values, which are not known inside vmap or a loop's body; use \
