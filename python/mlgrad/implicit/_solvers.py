@@ -51,7 +51,10 @@ def newton(name: str, F: Function, v: Any, steps: Steps, how: Linear) -> Any:
             f_y = jacfwd(F)(v)
             d = -np.linalg.solve(f_y + floor * (largest(f_y) + floor) * np.eye(n, dtype=v.dtype), r)
             return d, 16 * floor * np.max(np.abs(f_y) @ np.abs(v))
-        product = lambda p: jvp(F, (v,), (p,))[1]
+
+        def product(p: Any) -> Any:
+            return jvp(F, (v,), (p,))[1]
+
         products = how.maxiter or 10 * n
         d = -_krylov.gmres(product, r, min(how.tol, 1e-3), products, how.restart)[0]
         return d, 16 * floor * largest(product(v))
