@@ -209,7 +209,7 @@ def test_lstsq_under_vmap_where_some_ranks_are_low():
         want = np.linalg.lstsq(a[k], b[k])
         np.testing.assert_allclose(x[k], want[0], rtol=1e-9)
         assert rank[k] == want[2]
-        assert want[1].size or np.isnan(residuals[k]).all() and np.isnan(slopes[k]).all()
+        assert want[1].size or (np.isnan(residuals[k]).all() and np.isnan(slopes[k]).all())
         if want[1].size:
             np.testing.assert_allclose(residuals[k], want[1], rtol=1e-9)
             one = mlgrad.grad(lambda a, k=k: np.sum(np.linalg.lstsq(a, b[k])[1]))(a[k])

@@ -20,7 +20,11 @@ def _positions(name: str, argnums: Argnums, count: int) -> list[int]:
     for k in given:
         if not -count <= k < count:
             raise ValueError(f"{name}: argnums={k}, but the function was called with {count} positional arguments")
-    return [k % count for k in given]
+    positions = [k % count for k in given]
+    for i, k in enumerate(positions):
+        if k in positions[:i]:
+            raise ValueError(f"{name}: argnums names argument {k} twice")
+    return positions
 
 
 class _OnArguments:
@@ -136,7 +140,7 @@ def jacrev(f: Function, argnums: Argnums = 0) -> Function:
     TypeError
         If `f` is not callable, or an argument to differentiate is not floating-point.
     ValueError
-        If `argnums` names an argument that is not given.
+        If `argnums` names an argument that is not given, or one twice.
 
     Examples
     --------
@@ -236,7 +240,7 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     Raises
     ------
     TypeError
-        If the primals are not floating-point.
+        If the primals are not floating-point, or `primals` or `tangents` is not a tuple or list.
     ValueError
         If primals and tangents differ in number, structure or shapes, or the result of `f` is not a scalar.
 
@@ -247,6 +251,11 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     >>> mlgrad.hvp(lambda x: np.sum(x**3), (x,), (np.array([1.0, 0.0]),))
     array([6., 0.])
     """
+    if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
+        raise TypeError(
+            "hvp: primals and tangents must be tuples with one entry an argument of the function, got "
+            f"{type(primals).__name__} and {type(tangents).__name__}; write (x,) for one argument"
+        )
     wrt = 0 if len(primals) == 1 else tuple(range(len(primals)))
     return jvp(grad(f, wrt), tuple(primals), tuple(tangents))[1]
 
