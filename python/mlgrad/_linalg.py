@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from mlgrad import _core
+# the core imports this module, and with it all that enters functions into the table of _rare
+from mlgrad import _choosing, _core, _fft, _nan, _polynomials, _writes  # noqa: F401
 from mlgrad._rare import _array, _implements, _inexact
 
 _left_out: Any = np._NoValue
