@@ -450,3 +450,12 @@ def test_iteration() -> None:
     check(lambda a: [x + 1 for x in a.flat], M)
     check(lambda a: (a.size, a.ndim, a.shape, 1.0 in a * 0 + 1, 7.0 in a), M)
     check(lambda a: tuple(a[0]), M)
+
+
+def test_indices_that_are_other_sequences():
+    check(lambda a: (a[range(1, 3)], a[range(2, 0, -1), range(2)], a[range(0)]), M)
+    check(lambda a: (a.flat[3], a.flat[1:4], a.flat[[0, 2]]), M)
+    with pytest.raises(IndexError, match="integer"):
+        on_tape(lambda a: a["a"], M)
+    with pytest.raises(TypeError, match=r"np\.put\(x, k, v\)"):
+        on_tape(lambda a: a.flat.__setitem__(0, 1.0), M)

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import mlgrad
+import mlgrad.numpy as mnp
 from mlgrad import checkpoint, cond, fori_loop, scan, switch, while_loop
+from mlgrad.implicit import root
 from mlgrad.testing import check_grads
 
 jax.config.update("jax_enable_x64", True)
@@ -604,3 +606,44 @@ def test_checkpoint_keeps_only_its_inputs():
         peaks.append(mlgrad._core.memory_stats()["peak"] - before)
     np.testing.assert_array_equal(grads[0], grads[1])
     assert peaks[1] < 0.6 * peaks[0], peaks
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_body_may_look_at_values_from_outside(order):
+    c = np.array([0.1, 0.2, 0.3])
+
+    def branching(x, y):
+        z = np.sin(mnp.array(c)) * 2
+        w = y * 3 + 1
+        if z[0] > 0 and np.max(w * 2) > 0:
+            return x * z * w
+        return x
+
+    def masked(x, y):
+        w = mnp.array([3.0, -1.0, 2.0]) * y
+        return np.sum(w[w > 0]) * x
+
+    def solved(x, y):
+        return x * root(lambda z, a: z + 0.1 * z**3 - a, np.zeros(3), mnp.array(c)) * y
+
+    places = {
+        "cond": lambda f: lambda x: mlgrad.cond(np.sum(x) > 0, lambda x, f=f: f(x, c), lambda x: x, x),
+        "checkpoint": lambda f: lambda x: (lambda y: mlgrad.checkpoint(lambda z: f(z, y))(x))(x * 2),
+        "scan": lambda f: lambda x: (lambda y: mlgrad.scan(lambda s, _: (f(s, y), None), x, length=2)[0])(x * 2),
+        "cond in checkpoint": lambda f: (
+            lambda x: mlgrad.checkpoint(lambda x: mlgrad.cond(np.sum(x) > 0, lambda x: f(x, c + 1), lambda x: x, x))(x)
+        ),
+    }
+    plain = {
+        "cond": lambda f: lambda x: f(x, c),
+        "checkpoint": lambda f: lambda x: f(x, x * 2),
+        "scan": lambda f: lambda x: f(f(x, x * 2), x * 2),
+        "cond in checkpoint": lambda f: lambda x: f(x, c + 1),
+    }
+    x = np.array([0.4, 0.5, 0.6])
+    for body in (branching, masked, solved):
+        for name, place in places.items():
+            f, g = place(body), plain[name](body)
+            for _ in range(order):
+                f, g = mlgrad.jacobian(f), mlgrad.jacobian(g)
+            np.testing.assert_allclose(f(x), g(x), rtol=1e-9, atol=1e-12, err_msg=f"{name} of {body.__name__}")

@@ -542,3 +542,37 @@ class TestLinearSolve:
             linear_solve(np.eye(2), np.ones(3))
         with pytest.raises(ValueError, match="must be square"):
             linear_solve(lambda v: v[:2], np.ones(3))
+
+
+def test_a_minimum_where_the_objective_is_a_small_difference_of_large_numbers():
+    """Rounding hides what the last steps gain, in f but not in its gradient."""
+    rng = np.random.default_rng(0)
+    for n in (3, 210):  # damped steps, truncated conjugate gradients
+        for _ in range(12):
+            x, y = rng.uniform(-1, 1, (2, n))
+            f = lambda z, x, y, at=0.0: np.sum((z - x) ** 2) + np.sum(np.sin(z) * y) / 5 + np.sum(z**4) / 10 - at
+            first = argmin(f, np.zeros(n), x, y)
+            again = argmin(f, np.zeros(n), x, y, float(f(first, x, y)))
+            np.testing.assert_allclose(again, first, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("condition", [1e4, 1e6, 1e8, 1e10])
+def test_roots_of_ill_conditioned_equations(condition):
+    """No step makes F smaller than rounding does: that is the root."""
+    rng = np.random.default_rng(1)
+    for n in (5, 6):
+        u, v = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
+        a = u * np.geomspace(1, 1 / condition, n) @ v
+        y = rng.standard_normal(n)
+        for _ in range(5):
+            found = root(lambda y, b: a @ y - b, np.zeros(n), a @ y)
+            np.testing.assert_allclose(found, y, rtol=0, atol=1e-14 * condition)
+
+
+def test_no_root_and_no_minimum_still_fail():
+    for F in (lambda y: y**2 + 1, lambda y: y**2 + 1e-12, lambda y: np.exp(y), lambda y: np.abs(y) + 1e-3):
+        with pytest.raises((ConvergenceError, np.linalg.LinAlgError)):
+            root(F, 1.3)
+    for f in (lambda y: -(y**2) + 0.1 * y, lambda y: y, lambda y: -np.exp(-y)):
+        with pytest.raises((ConvergenceError, np.linalg.LinAlgError)):
+            argmin(f, 1.3, maxiter=60)

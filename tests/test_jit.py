@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import scipy.special
 
 import mlgrad
+import mlgrad.chain
 from mlgrad import PerformanceWarning, _core, grad, jit, jvp, value_and_grad, vjp, vmap
 
 X = np.array([0.3, 1.2, 2.0])
@@ -383,6 +385,69 @@ def test_a_closure_cell_that_is_rebound() -> None:
         for _ in range(2):
             same(f(X), X * value)
             same(g(X), 2 * X * value)
+
+
+def _scaled(x: Any) -> Any:
+    return x**2 * FACTOR
+
+
+def _total(x: Any) -> Any:
+    return np.sum(_scaled(x))
+
+
+def _identity(rules: Callable[[Any], None]) -> Any:
+    f = mlgrad.custom_vjp(lambda x: x * 1.0)
+    rules(f)
+    return f
+
+
+class _Callable:
+    def __call__(self, x: Any) -> Any:
+        return _total(x)
+
+
+def _with_keyword(x: Any, *, f: Any = _total) -> Any:
+    return f(x)
+
+
+IN_OTHER_HANDS: dict[str, Any] = {
+    "grad": grad(_total),
+    "jacfwd": mlgrad.jacfwd(_scaled),
+    "jacrev": mlgrad.jacrev(_scaled),
+    "jacobian": mlgrad.jacobian(_scaled),
+    "hessian": mlgrad.hessian(_total),
+    "elementwise_grad": mlgrad.elementwise_grad(_scaled),
+    "vmap": vmap(_scaled),
+    "checkpoint": mlgrad.checkpoint(_scaled),
+    "gradient": mlgrad.gradient(_total),
+    "laplacian": mlgrad.laplacian(_total),
+    "divergence": mlgrad.divergence(_scaled),
+    "partial_derivative": mlgrad.partial_derivative(_total, "x"),
+    "compose": mlgrad.chain.compose(_total, np.sin),
+    "a rule": grad(lambda x: np.sum(_RULED(x))),
+    "a callable object": _Callable(),
+    "a method": _Callable().__call__,
+    "a default": lambda x, f=_total: f(x),
+    "a keyword's default": _with_keyword,
+    "a list": (lambda fs: lambda x: fs[0](x))([_total]),
+    "a dict": (lambda fs: lambda x: fs["f"](x))({"f": _total}),
+    "a partial": functools.partial(lambda f, x: f(x), _total),
+}
+_RULED = _identity(lambda f: f.defvjp(lambda x: (x * 1.0, None), lambda _, g: (g * FACTOR,)))
+
+
+@pytest.mark.parametrize("name", IN_OTHER_HANDS)
+def test_a_global_that_a_function_in_other_hands_reads(name: str) -> None:
+    global FACTOR
+    plain = IN_OTHER_HANDS[name]
+    f = jit(plain)
+    try:
+        for factor in (2.0, 3.0, 5.0):
+            FACTOR = factor
+            same(f(X), plain(X))
+            same(f(X), plain(X))
+    finally:
+        FACTOR = 2.0
 
 
 @pytest.mark.parametrize("n", [3, 5000])

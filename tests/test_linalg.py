@@ -226,3 +226,21 @@ def test_errors_of_tensors():
         mlgrad.jit(np.linalg.tensorinv)(np.ones((2, 3, 5)))
     with pytest.raises(ValueError, match="positive"):
         mlgrad.jit(lambda a: np.linalg.tensorinv(a, 0))(TALL)
+
+
+def test_lstsq_under_vmap_where_some_ranks_are_low():
+    """NumPy's residuals are empty there, which a batch cannot have: nan, and so their derivatives."""
+    a = RNG.standard_normal((3, 4, 2))
+    a[1, :, 1] = 2 * a[1, :, 0]
+    b = RNG.standard_normal((3, 4))
+    x, residuals, rank, _ = mlgrad.vmap(lambda a, b: np.linalg.lstsq(a, b))(a, b)
+    slopes = mlgrad.vmap(mlgrad.grad(lambda a, b: np.sum(np.linalg.lstsq(a, b)[1])))(a, b)
+    for k in range(3):
+        want = np.linalg.lstsq(a[k], b[k])
+        np.testing.assert_allclose(x[k], want[0], rtol=1e-9)
+        assert rank[k] == want[2]
+        assert want[1].size or (np.isnan(residuals[k]).all() and np.isnan(slopes[k]).all())
+        if want[1].size:
+            np.testing.assert_allclose(residuals[k], want[1], rtol=1e-9)
+            one = mlgrad.grad(lambda a, k=k: np.sum(np.linalg.lstsq(a, b[k])[1]))(a[k])
+            np.testing.assert_allclose(slopes[k], one, rtol=1e-9)

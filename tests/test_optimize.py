@@ -219,3 +219,12 @@ def test_without_scipy_there_is_a_clear_error(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(ImportError, match=r"pip install 'mlgrad\[optimize\]'"):
         getattr(optimize, name)(lambda x: x, np.ones(1))
+
+
+def test_a_single_further_argument():
+    for found in (
+        optimize.minimize(lambda x, a: np.sum((x - a) ** 2), np.zeros(2), args=3.0),
+        optimize.least_squares(lambda x, a: x - a, np.zeros(2), args=3.0),
+        optimize.root(lambda x, a: x**3 - a**3, np.ones(2), args=3.0),
+    ):
+        np.testing.assert_allclose(found.x, 3.0, rtol=1e-6)

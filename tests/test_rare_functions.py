@@ -12,6 +12,7 @@ W = RNG.standard_normal(4)
 M = RNG.standard_normal((4, 5))
 C = RNG.standard_normal((3, 4, 5))
 HOLES = np.where(RNG.random((4, 5)) < 0.3, np.nan, M)
+C2 = RNG.standard_normal((4, 2, 5))
 GRID = np.sort(RNG.random(6))
 
 WINDOWS = np.lib.stride_tricks.sliding_window_view
@@ -23,6 +24,13 @@ CASES = {
     "average_returned": (lambda a: np.average(a, axis=1, weights=np.arange(1.0, 6.0), returned=True), M),
     "cov": (lambda a: np.cov(a), M),
     "cov_columns": (lambda a: np.cov(a, rowvar=False), M),
+    "cov_two": (lambda a, b: np.cov(a, b), V, V[::-1] ** 2),
+    "cov_two_columns": (lambda a, b: np.cov(a, b, rowvar=False, bias=True), M, M[:, ::-1] ** 2),
+    "cov_one_row_of_columns": (lambda a: np.cov(np.tile(a[None, :1], (1, 3)) * np.arange(3), V[:3], rowvar=True), V),
+    "cov_weights": (lambda a, w: np.cov(a, fweights=[1, 3, 0, 2, 1], aweights=w), M, np.abs(M[0]) + 0.1),
+    "cov_counts": (lambda a: np.cov(a, fweights=[1, 3, 0, 2, 1], ddof=0), M),
+    "cov_aweights": (lambda a, w: np.cov(a, aweights=w, ddof=2), M, np.abs(M[0]) + 0.1),
+    "corrcoef_two_columns": (lambda a, b: np.corrcoef(a, b, rowvar=False), M, M[::-1] ** 2),
     "corrcoef": (lambda a: np.corrcoef(a), M),
     "corrcoef_two": (lambda a, b: np.corrcoef(a, b), V, V[::-1] ** 2),
     "quantile": (lambda a: np.quantile(a, [0.1, 0.5, 0.77], axis=1), M),
@@ -59,6 +67,10 @@ CASES = {
     "vander": (lambda x: np.vander(x, 3), W),
     "vander_increasing": (lambda x: np.vander(x, increasing=True), W),
     "linspace": (lambda a, b: np.linspace(a, b, 4), 1.0, 2.5),
+    "logspace": (lambda a, b: np.logspace(a, b, 4, base=2.0), 1.0, 2.5),
+    "logspace_axis": (lambda a: np.logspace(a, 1.0, 3, endpoint=False, axis=-1), W),
+    "geomspace": (lambda a, b: np.geomspace(a, b, 5), 1.5, 7.0),
+    "geomspace_negative": (lambda a: np.geomspace(a, -3.0, 4, endpoint=False), -1.5),
     "linspace_axis": (lambda a, b: np.linspace(a, b, 3, axis=1), W, W[::-1]),
     "cross": (lambda a, b: np.cross(a, b), V[:3], V[3:]),
     "cross_axis": (lambda a: np.cross(a, a[::-1], axis=0), C[:, :, 0]),
@@ -94,6 +106,40 @@ CASES = {
     "choose": (lambda a, v: np.choose(np.array([0, 2, 1, 1, 0]), [a, 5.0, a**2]), M, W),
     "choose_wrap": (lambda a: np.choose(np.array([-1, 4, 1, 1, 0, 2]), [a, a**2, a**3], mode="wrap"), V),
     "choose_clip": (lambda a: np.choose(np.array([[-1], [4]]), [a, a**2], mode="clip"), V),
+    "choose_wrap_list": (lambda a: np.choose([-1, 4, 1, 1, 0, 2], [a, a**2, a**3], mode="wrap"), V),
+    "vander_of_nothing": (lambda x: np.vander(x, 0), W),
+    "polyadd": (lambda p, q: np.polyadd(p, q), V, W),
+    "polysub": (lambda p, q: np.polysub(q, p), V, W),
+    "polymul": (lambda p, q: np.polymul(p, q), V, W),
+    "polyder": (lambda p: np.polyder(p, 2), V),
+    "polyder_of_everything": (lambda p: np.polyder(p, 9) + np.sum(p), V),
+    "polyint": (lambda p: np.polyint(p, 2, k=[1.0, 3.0]), V),
+    "polyint_one_constant": (lambda p: np.polyint(p, 2, k=2.0), V),
+    "poly": (lambda z: np.poly(z), W),
+    "polyfit": (lambda y: np.polyfit(GRID, y, 2), V),
+    "polyfit_both": (lambda x, y: np.polyfit(x, y, 1, w=np.arange(1.0, 7.0)), GRID, V),
+    "polyfit_columns": (lambda y: np.polyfit(np.arange(4.0), y, 1), M),
+    "nancumsum": (lambda a: np.nancumsum(a * HOLES, axis=0), M),
+    "nancumprod": (lambda a: np.nancumprod(a * HOLES, axis=1), M),
+    "nanmedian": (lambda a: np.nanmedian(a * HOLES, axis=1), M),
+    "nanmedian_all": (lambda a: np.nanmedian(a * HOLES, keepdims=True), M),
+    "nanquantile": (lambda a: np.nanquantile(a * HOLES, [0.1, 0.5, 0.93], axis=0), M),
+    "nanquantile_axes": (lambda a: np.nanquantile(a * HOLES[:, None], 0.3, axis=(0, 2), keepdims=True), C2),
+    "nanpercentile": (lambda a: np.nanpercentile(a * HOLES, [[10, 20], [60, 100]], axis=1, keepdims=True), M),
+    "nanargmax": (lambda a: np.take_along_axis(a, np.nanargmax(a * HOLES, axis=1, keepdims=True), 1), M),
+    "nanargmin": (lambda a: a * np.nanargmin(a * HOLES), M),
+    "unwrap": (lambda a: np.unwrap(a * 5), V),
+    "unwrap_options": (lambda a: np.unwrap(a * 9, discont=4.0, axis=0, period=5.0), M),
+    "apply_over_axes": (lambda a: np.apply_over_axes(np.sum, a, [0, -1]), C),
+    "angle": (lambda a: a * np.angle(a, deg=True), V),
+    "real_if_close": (lambda a: np.real_if_close(a) ** 2, V),
+    "fftshift": (lambda a: np.fft.fftshift(a) + np.fft.ifftshift(a, axes=1), M),
+    "digitize": (lambda a: a * np.digitize(a, [-0.5, 0.0, 1.0]), V),
+    "digitize_falling": (lambda a: a * np.digitize(a, [1.0, 0.0, -0.5], right=True), V),
+    "isin": (lambda a: a * np.isin(np.floor(a), [0, -1], invert=True), M),
+    "unravel_index": (lambda a: a[np.unravel_index(np.argmax(a), a.shape)] ** 2, C),
+    "unique": (lambda a: np.unique(np.concatenate((a, a[:3]))) ** 2, V),
+    "unique_rows": (lambda a: np.unique(np.concatenate((a, a[1:2])), axis=0) ** 2, M),
     "partition": (lambda a: np.sum(np.partition(a, 2)[:3] ** 2), V),
     "argpartition": (lambda a: np.sum(a[np.argpartition(a, 2)[:3]] ** 2), V),
     "bincount": (lambda w: np.bincount(np.array([0, 3, 3, 1, 0, 1]), weights=w, minlength=6), V),
@@ -112,6 +158,13 @@ def written(write):
 CASES |= {
     "copyto": (written(lambda a, v: np.copyto(a, v, where=np.arange(5) > 1)), M, W[:, None]),
     "fill_diagonal": (written(np.fill_diagonal), M, W),
+    "put": (written(lambda a, v: np.put(a, [0, 7, -1, 7], v)), M, W),
+    "put_repeats_its_values": (written(lambda a, v: np.put(a.T, np.arange(9), v)), M, W),
+    "put_wrap": (written(lambda a, v: np.put(a, [0, 27, -21], v, mode="wrap")), M, W),
+    "put_clip": (written(lambda a, v: np.put(a, [0, 27, -21], v, mode="clip")), M, W),
+    "place": (written(lambda a, v: np.place(a, np.arange(20).reshape(4, 5) % 3 == 0, v)), M, W),
+    "place_by_value": (written(lambda a, v: np.place(a[:, ::2], a[:, ::2] > 0, v)), M, W),
+    "place_nothing": (written(lambda a, v: np.place(a, a > 99, v)), M, W),
     "putmask": (written(lambda a, v: np.putmask(a, np.arange(20).reshape(4, 5) % 3 == 0, v)), M, W),
     "put_along_axis": (written(lambda a, v: np.put_along_axis(a, np.array([[1], [0], [4], [2]]), v, 1)), M, W[:, None]),
 }
@@ -140,7 +193,10 @@ def test_value_and_derivatives(name):
     check_grads(numbers, args, order=order, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", CASES)
+BY_VALUE = {"unique", "unique_rows", "place_by_value", "place_nothing"}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in BY_VALUE])
 def test_vmap(name):
     f, *args = CASES[name]
     batch = [np.stack([a, np.multiply(a, 1.125)]) for a in args]
@@ -208,3 +264,45 @@ def test_comparisons_of_whole_arrays():
 def test_what_is_refused(f, error):
     with pytest.raises(error):
         mlgrad.grad(lambda x: np.sum(f(x)))(V)
+
+
+def test_what_unique_gives_besides():
+    x = np.array([3.0, 1.0, 3.0, np.nan, 2.0, np.nan])
+    for options in ({"return_index": True}, {"return_inverse": True, "return_counts": True}, {"equal_nan": False}):
+        got = mlgrad.vjp(lambda x, o=options: np.unique(x, **o), x)[0]
+        want = np.unique(x, **options)
+        for g, w in zip(leaves(got), leaves(list(want) if isinstance(want, tuple) else want), strict=True):
+            np.testing.assert_array_equal(g, w)
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "f"),
+    [
+        (ValueError, "monotonically", lambda x: np.digitize(x, [1.0, 0.0, 2.0])),
+        (ValueError, "out of bounds for 6", lambda x: np.unravel_index(np.argmax(x) + 6, (2, 3))),
+        (TypeError, "fft.rfft: .*complex numbers", np.fft.rfft),
+        (TypeError, "fft.ifft2: .*complex numbers", np.fft.ifft2),
+        (TypeError, "poly: .*eigenvalues", lambda x: np.poly(np.outer(x, x))),
+        (TypeError, "polyfit: full and cov", lambda x: np.polyfit(x, x, 1, full=True)),
+        (TypeError, "polyfit: x of shape", lambda x: np.polyfit(x[:3], x, 1)),
+        (TypeError, "nanquantile: method='lower'", lambda x: np.nanquantile(x, 0.3, method="lower")),
+        (ValueError, "from 0 to 100", lambda x: np.nanpercentile(x, 101)),
+        (ValueError, "All-NaN", lambda x: np.nanargmax(x * np.nan)),
+        (TypeError, "put: a traced value cannot be written", lambda x: np.put(np.zeros(6), [1], x)),
+        (TypeError, "place: a traced value cannot be written", lambda x: np.place(np.zeros(6), x > 0, x)),
+        (ValueError, "place: a mask of shape", lambda x: np.place(x, x[:2] > 0, [1.0])),
+        (IndexError, "out of bounds", lambda x: np.put(x, [6], 1.0)),
+        (ValueError, "cov: aweights of shape", lambda x: np.cov(x, aweights=np.ones(3))),
+        (TypeError, "cov: fweights must be integers", lambda x: np.cov(x, fweights=np.ones(6))),
+    ],
+)
+def test_errors_of_rare_functions(error, match, f):
+    with pytest.raises(error, match=match):
+        mlgrad.vjp(f, V)
+
+
+def test_what_needs_values_says_so_where_there_are_none():
+    with pytest.raises(TypeError, match="unique: how many elements differ"):
+        mlgrad.jit(np.unique)(V)
+    with pytest.raises(TypeError, match="digitize: the bins must be known"):
+        mlgrad.jit(np.digitize)(V, V)

@@ -451,3 +451,36 @@ def test_neither_plans_nor_rules_pile_up():
     assert _core.cache_stats()["entries"] == before
     gc.collect()
     assert sum(r() is not None for r in held) <= 1
+
+
+def test_what_the_body_of_an_inner_derivative_takes_from_outside():
+    """The array in the closure comes onto the tape after the loop that its rule is for."""
+    c = np.array([0.3, -0.5])
+
+    @mlgrad.custom_jvp
+    def product(x, y):
+        return np.tanh(x * y)
+
+    @product.defjvp
+    def _(primals, tangents):
+        (x, y), (a, b) = primals, tangents
+        r = product(x, y)
+        return r, (1 - r * r) * (a * y + x * b)
+
+    def loop(op):
+        return lambda x: np.sum(mlgrad.scan(lambda s, _: (op(s, c), None), x, length=2)[0] ** 2)
+
+    inner = {"grad": mlgrad.grad, "jacfwd": mlgrad.jacfwd, "jit": lambda f: mlgrad.jit(mlgrad.grad(f))}
+    outer = {
+        "checkpoint": mlgrad.checkpoint,
+        "scan": lambda g: lambda x: mlgrad.scan(lambda s, _: (g(s), None), x, length=2)[0],
+        "cond": lambda g: lambda x: mlgrad.cond(x[0] > 0, g, lambda x: x, x),
+    }
+    plain = {"scan": lambda g: lambda x: g(g(x))}
+    for name, derivative in inner.items():
+        for place, put in outer.items():
+            f = put(derivative(loop(product)))
+            want = plain.get(place, lambda g: g)(mlgrad.grad(loop(lambda x, y: np.tanh(x * y))))
+            for order in (1, 2):
+                f, want = mlgrad.jacobian(f), mlgrad.jacobian(want)
+                np.testing.assert_allclose(f(P), want(P), rtol=1e-9, atol=1e-12, err_msg=f"{name} {place} {order}")

@@ -788,6 +788,9 @@ def loss(w: Any, k: float = 1.0) -> Any:
         (grad(loss), (X,), {}), (value_and_grad(loss, argnums=(0, 1)), (X, 2.0), {}), (jit(grad(loss)), (X,), {}),
         (vmap(np.sin), (X,), {}), (jit(loss, static_argnums=1), (X, 2.0), {}), (grad(grad(np.sin)), (0.5,), {}),
         (jit(value_and_grad(loss, argnames="k")), (X,), {"k": 2.0}),
+        (mlgrad.hessian(loss), (X,), {}), (mlgrad.jacobian(loss, (0, 1)), (X, 2.0), {}),
+        (mlgrad.jacfwd(np.sin), (X,), {}),
+        (jit(mlgrad.jacrev(loss)), (X,), {"k": 2.0}), (mlgrad.elementwise_grad(np.sin), (X,), {}),
     ],
 )  # fmt: skip
 def test_pickle(f: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> None:

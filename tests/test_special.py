@@ -151,6 +151,10 @@ class TestNetworks:
             nn.softmax_cross_entropy(z, np.zeros(3, dtype=int))
         with pytest.raises(ValueError, match=r"\(5, 3\)"):
             nn.softmax_cross_entropy(z, np.zeros((5, 3)))
+        for labels in ([0, 1, 2, 3, 4], [0, 1, 2, 3, -1]):
+            for call in (nn.softmax_cross_entropy, mlgrad.jit(nn.softmax_cross_entropy)):
+                with pytest.raises(IndexError, match="out of bounds"):
+                    call(z, np.array(labels))
         with pytest.raises(IndexError):
             nn.softmax_cross_entropy(z, np.full(5, 4))
         with pytest.raises(ValueError, match="axis of classes"):
@@ -159,3 +163,26 @@ class TestNetworks:
     def test_one_hot(self):
         close(nn.one_hot([[0, 2], [1, 5]], 3), [[[1, 0, 0], [0, 0, 1]], [[0, 1, 0], [0, 0, 0]]])
         assert nn.one_hot([0], 2, np.float32).dtype == np.float32
+
+
+@pytest.mark.parametrize("x", [0.0, 1e-300, 1e-20, 1e-9, -1e-8, 1e-7, 1e-4, 0.01, 0.3, 0.318, 0.319, 0.5, 1.0, 2.7])
+def test_derivatives_of_sinc(x):
+    """The sum over k of (-1)^k (πx)^2k / (2k + 1)!, term by term."""
+    f = np.sinc
+    for order in range(5):
+        terms = [
+            (-1) ** k * mpmath.pi ** (2 * k) / mpmath.factorial(2 * k + 1) * mpmath.ff(2 * k, order)
+            * mpmath.mpf(x) ** (2 * k - order)
+            for k in range((order + 1) // 2, 50)
+        ]  # fmt: skip
+        tolerance = 1e-12 if abs(x) > 0.3 else 1e-300
+        assert mlgrad.jit(f)(x) == pytest.approx(float(mpmath.fsum(terms)), rel=1e-11, abs=tolerance)
+        f = mlgrad.grad(f)
+
+
+def test_relative_entropy_where_the_quotient_is_too_large_or_too_small():
+    x = np.array([1.0, 0.5, 1e300, 1e-8, 1e-300, 3.0])
+    y = np.array([1e-320, 1e-310, 1e-300, 1e-318, 1e300, 1e-10])
+    close(special.rel_entr(x, y), scipy.special.rel_entr(x, y), 1e-12)
+    # d/dx x·log(x/y) = log(x) - log(y) + 1
+    close(mlgrad.elementwise_grad(special.rel_entr)(x, y), np.log(x) - np.log(y) + 1, 1e-12)

@@ -464,3 +464,17 @@ class TestReduceAndAccumulate:
         mlgrad.testing.check_grads(lambda x: np.sum(f(x) * np.cos(x)), (self.x,), modes=("rev", "fwd"))
         for n in range(4):
             np.testing.assert_allclose(mlgrad.jit(f)(self.x[:n]), f(self.x[:n]), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "transform", [mlgrad.grad, mlgrad.value_and_grad, mlgrad.jacfwd, mlgrad.jacrev, mlgrad.hessian]
+)
+@pytest.mark.parametrize("argnums", [(0, 0), (1, 0, -1)])
+def test_an_argument_that_is_named_twice(transform, argnums):
+    with pytest.raises(ValueError, match=r"argnums names argument \d twice"):
+        transform(lambda x, y: x * y, argnums)(2.0, 3.0)
+
+
+def test_hvp_says_that_it_takes_tuples():
+    with pytest.raises(TypeError, match=r"hvp: primals and tangents must be tuples.*ndarray.*\(x,\)"):
+        mlgrad.hvp(lambda x: np.sum(x**3), np.ones(3), np.ones(3))

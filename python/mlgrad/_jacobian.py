@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,28 @@ def _positions(name: str, argnums: Argnums, count: int) -> list[int]:
     for k in given:
         if not -count <= k < count:
             raise ValueError(f"{name}: argnums={k}, but the function was called with {count} positional arguments")
-    return [k % count for k in given]
+    positions = [k % count for k in given]
+    for i, k in enumerate(positions):
+        if k in positions[:i]:
+            raise ValueError(f"{name}: argnums names argument {k} twice")
+    return positions
 
 
-def _on_arguments(
-    name: str, f: Function, argnums: Argnums, rule: Callable[[Function, tuple[Any, ...], bool], Any]
-) -> Function:
-    """Return the function that applies `rule` to `f` as a function of its arguments at `argnums`."""
-    if not callable(f):
-        raise TypeError(f"{name}: expected a function, got {type(f).__name__}; pass the function itself")
+class _OnArguments:
+    """The function that applies `rule` to `f` as a function of its arguments at `argnums`."""
 
-    def transformed(*args: Any, **kwargs: Any) -> Any:
+    def __init__(
+        self, name: str, f: Function, argnums: Argnums, rule: Callable[[Function, tuple[Any, ...], bool], Any]
+    ) -> None:
+        if not callable(f):
+            raise TypeError(f"{name}: expected a function, got {type(f).__name__}; pass the function itself")
+        self._given = name, f, argnums, rule
+        self.__wrapped__ = f
+        self.__name__ = self.__qualname__ = f"{name}({getattr(f, '__name__', f)})"
+        self.__doc__ = getattr(f, "__doc__", None)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name, f, argnums, rule = self._given
         positions = _positions(name, argnums, len(args))
 
         def partial(*chosen: Any) -> Any:
@@ -43,9 +55,14 @@ def _on_arguments(
 
         return _core.traced(run)
 
-    transformed.__name__ = transformed.__qualname__ = f"{name}({getattr(f, '__name__', f)})"
-    transformed.__wrapped__ = f  # type: ignore[attr-defined]
-    return transformed
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _OnArguments, self._given
+
+    def __repr__(self) -> str:
+        return f"<mlgrad {self.__name__}>"
 
 
 def _basis(like: Any) -> Any:
@@ -123,7 +140,7 @@ def jacrev(f: Function, argnums: Argnums = 0) -> Function:
     TypeError
         If `f` is not callable, or an argument to differentiate is not floating-point.
     ValueError
-        If `argnums` names an argument that is not given.
+        If `argnums` names an argument that is not given, or one twice.
 
     Examples
     --------
@@ -132,7 +149,7 @@ def jacrev(f: Function, argnums: Argnums = 0) -> Function:
     array([[ 4.,  0.],
            [ 0., 12.]])
     """
-    return _on_arguments("jacrev", f, argnums, _reverse)
+    return _OnArguments("jacrev", f, argnums, _reverse)
 
 
 def jacfwd(f: Function, argnums: Argnums = 0) -> Function:
@@ -148,7 +165,7 @@ def jacfwd(f: Function, argnums: Argnums = 0) -> Function:
            [1., 1., 0.],
            [1., 1., 1.]])
     """
-    return _on_arguments("jacfwd", f, argnums, _forward)
+    return _OnArguments("jacfwd", f, argnums, _forward)
 
 
 def jacobian(f: Function, argnums: Argnums = 0) -> Function:
@@ -167,7 +184,7 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
     >>> np.allclose(mlgrad.jacobian(softmax)(np.array([0.0, 1.0])), np.diag(p) - np.outer(p, p))
     True
     """
-    return _on_arguments("jacobian", f, argnums, _cheaper)
+    return _OnArguments("jacobian", f, argnums, _cheaper)
 
 
 def hessian(f: Function, argnums: Argnums = 0) -> Function:
@@ -223,7 +240,7 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     Raises
     ------
     TypeError
-        If the primals are not floating-point.
+        If the primals are not floating-point, or `primals` or `tangents` is not a tuple or list.
     ValueError
         If primals and tangents differ in number, structure or shapes, or the result of `f` is not a scalar.
 
@@ -234,8 +251,24 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     >>> mlgrad.hvp(lambda x: np.sum(x**3), (x,), (np.array([1.0, 0.0]),))
     array([6., 0.])
     """
+    if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
+        raise TypeError(
+            "hvp: primals and tangents must be tuples with one entry an argument of the function, got "
+            f"{type(primals).__name__} and {type(tangents).__name__}; write (x,) for one argument"
+        )
     wrt = 0 if len(primals) == 1 else tuple(range(len(primals)))
     return jvp(grad(f, wrt), tuple(primals), tuple(tangents))[1]
+
+
+class _Total:
+    """The sum of what `f` returns."""
+
+    def __init__(self, f: Function) -> None:
+        self.__wrapped__ = f
+        self.__name__ = getattr(f, "__name__", repr(f))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return np.sum(self.__wrapped__(*args, **kwargs))
 
 
 def elementwise_grad(f: Function, argnums: int = 0) -> Function:
@@ -260,4 +293,6 @@ def elementwise_grad(f: Function, argnums: int = 0) -> Function:
     >>> mlgrad.elementwise_grad(np.tanh)(np.array([0.0, 1.0]))
     array([1.        , 0.41997434])
     """
-    return grad(lambda *args, **kwargs: np.sum(f(*args, **kwargs)), argnums)
+    if not callable(f):
+        raise TypeError(f"elementwise_grad: expected a function, got {type(f).__name__}; pass the function itself")
+    return grad(_Total(f), argnums)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from mlgrad import _core
+# the core imports this module, and with it all that enters functions into the table of _rare
+from mlgrad import _choosing, _core, _fft, _nan, _polynomials, _writes  # noqa: F401
 from mlgrad._rare import _array, _implements, _inexact
 
 _left_out: Any = np._NoValue
@@ -90,15 +91,14 @@ def _lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, A
     x = np.linalg.pinv(a, rcond) @ b
     residuals = np.sum((b - a @ x) ** 2, axis=0)
     residuals = residuals[None] if residuals.ndim == 0 else residuals
-    return x, residuals if m > n and _is_full(rank, n) else residuals[:0], rank, s
-
-
-def _is_full(rank: Any, n: int) -> bool:
-    """Return whether the rank is n; where it is not known yet, as under vmap, that is taken for granted."""
+    if m <= n:
+        return x, residuals[:0], rank, s
     try:
-        return int(rank) == n
+        full = int(rank) == n
     except TypeError:
-        return True
+        # under vmap and in loops the shape cannot depend on the rank: nan where NumPy's residuals are empty
+        return x, residuals * np.where(rank == n, 1.0, np.nan), rank, s
+    return x, residuals if full else residuals[:0], rank, s
 
 
 @_implements(np.linalg.cond)

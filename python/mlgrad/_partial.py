@@ -79,7 +79,7 @@ def partial_derivative(f: Function, variable: Variable = 0, order: int = 1) -> F
     """
     if order < 0:
         raise ValueError(f"partial_derivative: order must be at least 0, got {order}")
-    return mixed_partial(f, *[variable] * order)
+    return _repeated("partial_derivative", f, (variable,) * order)
 
 
 def mixed_partial(f: Function, *variables: Variable) -> Function:
@@ -111,7 +111,10 @@ def mixed_partial(f: Function, *variables: Variable) -> Function:
     >>> mlgrad.mixed_partial(lambda x, y: 3 * x**2 * y, "x", "y")(2.0, 7.0)
     np.float64(12.0)
     """
+    return _repeated("mixed_partial", f, variables)
 
+
+def _repeated(what: str, f: Function, variables: tuple[Variable, ...]) -> Function:
     def derivative(*args: Any, **kwargs: Any) -> Any:
         def of(chosen: tuple[Variable, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if not chosen:
@@ -123,7 +126,7 @@ def mixed_partial(f: Function, *variables: Variable) -> Function:
             # the last variable is differentiated last, so its derivative is the outermost
             inner.__signature__ = signature  # type: ignore[attr-defined]
             inner.__name__ = _name(f)
-            g, x = _as_function_of("mixed_partial", inner, chosen[-1], args, kwargs)
+            g, x = _as_function_of(what, inner, chosen[-1], args, kwargs)
             return jacobian(g)(x)
 
         try:
@@ -132,7 +135,7 @@ def mixed_partial(f: Function, *variables: Variable) -> Function:
             signature = None
         return of(variables, args, kwargs)
 
-    derivative.__name__ = f"mixed_partial({_name(f)})"
+    derivative.__name__ = f"{what}({_name(f)})"
     return derivative
 
 

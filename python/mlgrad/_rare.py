@@ -39,14 +39,61 @@ def _inexact(x: Any) -> Any:
     return x if np.issubdtype(x.dtype, np.inexact) else x.astype(np.float64)
 
 
+@_implements(np.cov)
+def _cov(
+    m: Any,
+    y: Any = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: float | None = None,
+    fweights: Any = None,
+    aweights: Any = None,
+    *,
+    dtype: Any = None,
+) -> Any:
+    def rows(a: Any) -> Any:
+        if a.ndim > 2:
+            raise ValueError(f"cov: two axes at most, got shape {a.shape}")
+        # NumPy computes covariances in float64 where nothing else is said
+        return np.atleast_2d(a).astype(np.float64 if dtype is None else dtype)
+
+    m = _array(m)
+    x = rows(m) if rowvar or m.ndim == 1 else rows(m).T
+    if y is not None:
+        second = rows(_array(y))
+        x = np.concatenate((x, second if rowvar or second.shape[0] == 1 else second.T), axis=0)
+    ddof = (0 if bias else 1) if ddof is None else ddof
+    n = x.shape[1]
+    weights: Any = None
+    for name, given in (("fweights", fweights), ("aweights", aweights)):
+        if given is not None:
+            given = _array(given)
+            if given.shape != (n,):
+                raise ValueError(
+                    f"cov: {name} of shape {given.shape} for {n} observations; they must have shape ({n},)"
+                )
+            if name == "fweights" and given.dtype.kind not in "iu":
+                raise TypeError(f"cov: fweights must be integers, got {given.dtype}")
+            weights = given if weights is None else weights * given
+    if weights is None:
+        mean, count = np.mean(x, axis=1, keepdims=True), max(n - ddof, 0.0)
+        part = x - mean
+        product = part @ part.T
+    else:
+        total = np.sum(weights)
+        mean = np.sum(x * weights, axis=1, keepdims=True) / total
+        part = x - mean
+        product = part @ (part * weights).T
+        used = 1 if aweights is None else np.sum(weights * _array(aweights)) / total
+        count = total - ddof * used
+        count = np.where(count > 0, count, 0.0)
+    # no degree of freedom: NumPy divides by zero
+    return np.squeeze(product / _array(count))
+
+
 @_implements(np.corrcoef)
 def _corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
-    x = np.atleast_2d(_inexact(x))
-    x = x if rowvar or x.shape[0] == 1 else x.T
-    if y is not None:
-        y = np.atleast_2d(_inexact(y))
-        x = np.concatenate((x, y if rowvar or y.shape[0] == 1 else y.T), axis=0)
-    c = np.cov(x)
+    c = _cov(x, y, rowvar)
     if c.ndim == 0:
         return c / c
     d = np.sqrt(np.diagonal(c))
@@ -89,27 +136,6 @@ def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     return out
 
 
-@_implements(np.polyval)
-def _polyval(p: Any, x: Any) -> Any:
-    p, x = _array(p), _array(x)
-    y = x * 0
-    for k in range(len(p)):
-        y = y * x + p[k]
-    return y
-
-
-@_implements(np.vander)
-def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
-    x = _array(x)
-    if x.ndim != 1:
-        raise ValueError(f"vander: x must have one axis, got shape {x.shape}")
-    columns = [np.ones_like(x)]
-    for _ in range((x.size if N is None else N) - 1):
-        columns.append(columns[-1] * x)
-    columns = columns[: x.size if N is None else N]
-    return np.stack(columns if increasing else columns[::-1], axis=1)
-
-
 @_implements(np.linspace)
 def _linspace(
     start: Any,
@@ -132,6 +158,65 @@ def _linspace(
     out = np.moveaxis(out, 0, axis)
     out = out if dtype is None else out.astype(dtype)
     return (out, step) if retstep else out
+
+
+@_implements(np.logspace)
+def _logspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None, axis: int = 0
+) -> Any:
+    exponents = _linspace(start, stop, num, endpoint, axis=axis)
+    out = np.power(base if np.ndim(base) == 0 else np.expand_dims(base, axis), exponents)
+    return out if dtype is None else out.astype(dtype)
+
+
+@_implements(np.geomspace)
+def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
+    start, stop = np.broadcast_arrays(_inexact(start), _inexact(stop))
+    ratio = np.log(stop / start)
+    parts = max(num - 1 if endpoint else num, 1)
+    counts = np.reshape(np.arange(num) / parts, (num,) + (1,) * start.ndim)
+    out = start * np.exp(counts * ratio)
+    if endpoint and num > 1:
+        out = np.concatenate((out[:-1], stop[None]), axis=0)
+    out = np.moveaxis(out, 0, axis)
+    return out if dtype is None else out.astype(dtype)
+
+
+@_implements(np.unwrap)
+def _unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * math.pi) -> Any:
+    p = _inexact(p)
+    # by how many periods each step is off: a constant for derivatives
+    steps = np.diff(_core.stop_gradient(p) if isinstance(p, _core.Array) else p, axis=axis)
+    half = period / 2
+    inner = np.mod(steps + half, period) - half
+    inner = np.where((inner == -half) & (steps > 0), half, inner)
+    turns = np.where(np.abs(steps) < (half if discont is None else discont), 0, inner - steps)
+    width = [(1, 0) if k == normalize_axis_index(axis, p.ndim) else (0, 0) for k in range(p.ndim)]
+    return p + np.pad(np.cumsum(turns, axis=axis), width)
+
+
+@_implements(np.apply_over_axes)
+def _apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
+    out = _array(a)
+    for axis in np.ravel(axes).tolist():
+        axis = normalize_axis_index(axis, out.ndim)
+        reduced = func(out, axis)
+        if reduced.ndim not in (out.ndim, out.ndim - 1):
+            raise ValueError("apply_over_axes: the function must give an array with the axis, or without it")
+        out = reduced if reduced.ndim == out.ndim else np.expand_dims(reduced, axis)
+    return out
+
+
+@_implements(np.angle)
+def _angle(z: Any, deg: bool = False) -> Any:
+    z = _inexact(z)
+    out = np.arctan2(np.zeros_like(z), _core.stop_gradient(z))
+    return out * (180 / math.pi) if deg else out
+
+
+@_implements(np.real_if_close)
+def _real_if_close(a: Any, tol: float = 100) -> Any:
+    return a
 
 
 @_implements(np.apply_along_axis)
@@ -202,52 +287,6 @@ def _same_on_parts(function: Any, args: Any, kw: Any, x: Any, where: Any, whole:
             "piecewise: a function gives other values for the selected elements alone than for all; with traced arrays "
             "it has to be elementwise. Write y[mask] = f(x[mask]) instead"
         )
-
-
-# writes into an array that is there already
-
-
-@_implements(np.copyto)
-def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
-    if not isinstance(dst, _core.Array):
-        raise TypeError(
-            "copyto: a traced value cannot be written into a plain ndarray; make it with mlgrad.numpy.zeros"
-        )
-    if not np.can_cast(_array(src).dtype, dst.dtype, casting):  # type: ignore[arg-type]
-        raise TypeError(f"copyto: cannot cast {_array(src).dtype} to {dst.dtype} according to the rule {casting!r}")
-    dst[...] = src if where is True else np.where(where, src, dst)
-
-
-@_implements(np.fill_diagonal)
-def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
-    if a.ndim < 2 or (a.ndim > 2 and len(set(a.shape)) > 1):
-        raise ValueError(f"fill_diagonal: two axes, or axes of one length, are needed, got shape {a.shape}")
-    if wrap:
-        raise TypeError("fill_diagonal: wrap=True is not supported for traced arrays")
-    k = np.arange(min(a.shape))
-    a[(k,) * a.ndim] = val
-
-
-@_implements(np.put_along_axis)
-def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
-    if axis is None:
-        raise TypeError("put_along_axis: axis=None is not supported for traced arrays; ravel the array first")
-    axis = normalize_axis_index(axis, arr.ndim)
-    if indices.ndim != arr.ndim:
-        raise ValueError(f"put_along_axis: indices of shape {indices.shape} for an array of shape {arr.shape}")
-    shapes = [tuple(-1 if k == other else 1 for other in range(arr.ndim)) for k in range(arr.ndim)]
-    grid = [indices if k == axis else np.reshape(np.arange(indices.shape[k]), shape) for k, shape in enumerate(shapes)]
-    arr[tuple(grid)] = values
-
-
-@_implements(np.putmask)
-def _putmask(a: Any, /, mask: Any, values: Any) -> None:
-    if not isinstance(a, _core.Array):
-        raise TypeError(
-            "putmask: a traced value cannot be written into a plain ndarray; make it with mlgrad.numpy.zeros"
-        )
-    repeated = np.resize(values, a.shape)
-    a[...] = np.where(np.reshape(mask, a.shape), repeated, a)
 
 
 # blocks and windows
@@ -343,55 +382,3 @@ def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     shape[axis] = wide.shape[axis]
     before, after = np.split(arr, [at], axis=axis)
     return np.concatenate((before, np.broadcast_to(wide, tuple(shape)), after), axis=axis)
-
-
-# choosing and ordering
-
-
-@_implements(np.choose)
-def _choose(a: Any, choices: Any, out: None = None, mode: str = "raise") -> Any:
-    if out is not None:
-        raise TypeError("choose: out is not supported for traced arrays")
-    stacked = np.stack(np.broadcast_arrays(*choices))
-    n = stacked.shape[0]
-    if mode == "wrap":
-        a = a % n
-    elif mode == "clip":
-        a = np.clip(a, 0, n - 1)
-    elif mode != "raise":
-        raise ValueError(f"choose: mode must be 'raise', 'wrap' or 'clip', got {mode!r}")
-    shape = np.broadcast_shapes(np.shape(a), stacked.shape[1:])
-    stacked = np.broadcast_to(
-        np.reshape(stacked, (n,) + (1,) * (len(shape) + 1 - stacked.ndim) + stacked.shape[1:]), (n, *shape)
-    )
-    # a choice is never negative; a negative one must not count from the end
-    index = np.where(_array(a) < 0, n, a)
-    return np.take_along_axis(stacked, np.broadcast_to(index, shape)[None], axis=0)[0]
-
-
-@_implements(np.partition)
-def _partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: None = None) -> Any:
-    return np.sort(a, axis=axis)
-
-
-@_implements(np.argpartition)
-def _argpartition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: None = None) -> Any:
-    return np.argsort(a, axis=axis, kind="stable")
-
-
-@_implements(np.bincount)
-def _bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
-    if isinstance(x, _core.Array):
-        raise TypeError(
-            "bincount: the length of the result depends on the values of a traced array; use "
-            "np.add.at(np.zeros_like(weights, shape=n), x, weights)"
-        )
-    x = np.asarray(x)
-    if x.ndim != 1 or (x.size and x.min() < 0):
-        raise ValueError("bincount: a vector of integers that are not negative is needed")
-    if np.shape(weights) != x.shape:
-        raise ValueError(f"bincount: weights of shape {np.shape(weights)} for {x.size} numbers")
-    weights = _array(weights).astype(np.float64)
-    out = np.zeros_like(weights, shape=max(int(x.max(initial=-1)) + 1, minlength))
-    np.add.at(out, x, weights)
-    return out

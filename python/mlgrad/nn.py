@@ -249,7 +249,7 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Any:
     ValueError
         If the shapes do not belong together.
     IndexError
-        If a class number is out of range.
+        If a class number is out of range; so is a negative one.
 
     Examples
     --------
@@ -274,6 +274,8 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Any:
             f"softmax_cross_entropy: class numbers of shape {labels.shape} do not fit logits of shape {logits.shape}; "
             f"they must have shape {logits.shape[:-1]}"
         )
+    # a class number does not count from the end: a negative one is out of range as well
+    labels = np.where(labels < 0, logits.shape[-1], labels)
     return -np.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
 
 

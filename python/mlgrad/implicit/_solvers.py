@@ -26,6 +26,10 @@ class Steps:
     def small(self, step: Any, v: Any) -> Any:
         return largest(step) <= self.tol * (1 + largest(v))
 
+    def short(self, step: Any, v: Any) -> Any:
+        """Whether a step is so short that rounding may hide what it gains."""
+        return largest(step) <= max(self.tol, float(np.finfo(v.dtype).eps) ** 0.5) * (1 + largest(v))
+
 
 def largest(v: Any) -> Any:
     """Return the maximum norm."""
@@ -40,13 +44,20 @@ def newton(name: str, F: Function, v: Any, steps: Steps, how: Linear) -> Any:
     dense = how.chosen(n, False) == "dense"
     floor = float(np.finfo(v.dtype).eps)
 
-    def direction(v: Any, r: Any) -> Any:
+    def direction(v: Any, r: Any) -> tuple[Any, Any]:
+        """Return the step, and what rounding alone makes of F here."""
         if dense:
             # the shift keeps a singular matrix from raising: the step is then too long, and shortened
             f_y = jacfwd(F)(v)
-            return -np.linalg.solve(f_y + floor * (largest(f_y) + floor) * np.eye(n, dtype=v.dtype), r)
+            d = -np.linalg.solve(f_y + floor * (largest(f_y) + floor) * np.eye(n, dtype=v.dtype), r)
+            return d, 16 * floor * np.max(np.abs(f_y) @ np.abs(v))
+
+        def product(p: Any) -> Any:
+            return jvp(F, (v,), (p,))[1]
+
         products = how.maxiter or 10 * n
-        return -_krylov.gmres(lambda p: jvp(F, (v,), (p,))[1], r, min(how.tol, 1e-3), products, how.restart)[0]
+        d = -_krylov.gmres(product, r, min(how.tol, 1e-3), products, how.restart)[0]
+        return d, 16 * floor * largest(product(v))
 
     def going(carry: Any) -> Any:
         _, _, count, state = carry
@@ -54,7 +65,7 @@ def newton(name: str, F: Function, v: Any, steps: Steps, how: Linear) -> Any:
 
     def step(carry: Any) -> Any:
         v, r, count, _ = carry
-        d = direction(v, r)
+        d, noise = direction(v, r)
         last = steps.small(d, v)
         size = _krylov.norm(r)
 
@@ -68,7 +79,10 @@ def newton(name: str, F: Function, v: Any, steps: Steps, how: Linear) -> Any:
 
         one = size * 0.0 + 1.0
         scale, new = while_loop(too_long, halve, (one, F(v + d)))
-        state = np.where(last & (_krylov.norm(new) < np.inf), 1, np.where(scale > 1e-9, 0, 2))
+        # where no step makes F smaller, it is as small as it gets if only rounding is left
+        done = (largest(r) <= noise) | steps.short(d, v)
+        ended = np.where(scale > 1e-9, 0, np.where(done, 1, 2))
+        state = np.where(last & (_krylov.norm(new) < np.inf), 1, ended)
         return v + scale * d, new, count + 1, state
 
     v, r, _, state = while_loop(going, step, (v, F(v), 0, 0))
@@ -140,7 +154,9 @@ def _damped(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
         descent = np.sum(g * d)
         new, after = f(v + d), slope(v + d)
         slack = 8 * floor * np.abs(value)
-        good = (descent <= 0) & (new <= value + 1e-4 * descent + slack)
+        # rounding hides what a short step gains where f is a small difference of large numbers; the gradient shows it
+        calm = steps.small(d, v) & (damping <= 1e-3) | steps.short(d, v) & (largest(after) <= 0.5 * largest(g))
+        good = (descent <= 0) & ((new <= value + 1e-4 * descent + slack) | calm)
         # the next step would be shorter than this one by about as much as the gradient is; 20 for the condition number
         before = largest(g)
         rest = d * np.minimum(20 * largest(after) / np.where(before > 0, before, 1.0), 1.0)
@@ -199,10 +215,12 @@ def _truncated(f: Function, v: Any, steps: Steps) -> tuple[Any, Any]:
         d = direction(v, g)
         descent = np.sum(g * d)
         slack = 8 * floor * np.abs(value)
+        # as in `_damped`
+        calm = steps.small(d, v) | steps.short(d, v) & (largest(slope(v + d)) <= 0.5 * largest(g))
 
         def too_long(inner: Any) -> Any:
             scale, new = inner
-            return ~(new <= value + 1e-4 * scale * descent + slack) & (scale > 1e-9)
+            return ~((new <= value + 1e-4 * scale * descent + slack) | calm) & (scale > 1e-9)
 
         def halve(inner: Any) -> Any:
             scale = 0.5 * inner[0]

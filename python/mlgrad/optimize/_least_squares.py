@@ -31,7 +31,7 @@ def least_squares(
     x0 : array, float, or tree of them
         Where to start. A plain list of numbers is taken as an array.
     args : tuple
-        Further arguments of `f`.
+        Further arguments of `f`; a single one may stand without a tuple.
     bounds : optional
         A pair ``(lower, upper)``; for a tree each is a number, or a tree like `x0`.
     method : str

@@ -47,7 +47,7 @@ def minimize(
     x0 : array, float, or tree of them
         Where to start. A plain list of numbers is taken as an array.
     args : tuple
-        Further arguments of `f`.
+        Further arguments of `f`; a single one may stand without a tuple.
     method : str, optional
         As in SciPy: by default BFGS, L-BFGS-B with bounds, SLSQP with constraints.
     bounds : optional

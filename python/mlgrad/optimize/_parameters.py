@@ -41,11 +41,13 @@ class Parameters:
 
     def flat(self, f: Function, args: tuple[Any, ...]) -> Function:
         """Return `f` as a function of the vector."""
-        return lambda v: f(self.unravel(v), *args)
+        given = _several(args)
+        return lambda v: f(self.unravel(v), *given)
 
     def vector_valued(self, f: Function, args: tuple[Any, ...]) -> Function:
         """Return `f`, whose result is an array or tree, as a function from vector to vector."""
-        return lambda v: ravel(f(self.unravel(v), *args))[0]
+        given = _several(args)
+        return lambda v: ravel(f(self.unravel(v), *given))[0]
 
     def compiled(self, f: Function, use_jit: bool) -> Function:
         """Return `f` for float64 arguments, jitted if wanted; what jit refuses is told with the way out."""
@@ -90,3 +92,8 @@ class Parameters:
             return np.broadcast_to(np.asarray(side, float), self.start.shape)
         parts = [np.broadcast_to(np.asarray(b, float), s).ravel() for b, s in zip(leaves, self.shapes, strict=True)]
         return np.concatenate(parts)
+
+
+def _several(args: Any) -> tuple[Any, ...]:
+    """Return further arguments as SciPy takes them: a tuple, or the only one."""
+    return args if isinstance(args, tuple) else (args,)

@@ -35,7 +35,7 @@ def root(
     x0 : array, float, or tree of them
         Where to start. A plain list of numbers is taken as an array.
     args : tuple
-        Further arguments of `f`.
+        Further arguments of `f`; a single one may stand without a tuple.
     method : str
         As in SciPy; hybr and lm use the Jacobian.
     tol, options : optional

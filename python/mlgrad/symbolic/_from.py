@@ -195,9 +195,11 @@ def _printer(sp: Any) -> Any:
         try:
             text: str = printer.doprint(e).replace("scipy.special.", "special.")
         except unknown as error:
+            # "Unsupported by <class …>: zeta", and lines on SymPy's settings
+            name = error.args[0].splitlines()[0].rsplit(": ", 1)[-1] if error.args else e
             raise NotImplementedError(
-                f"from_sympy: {error.args[0].splitlines()[0] if error.args else e}; rewrite the expression "
-                "(expr.rewrite, expr.doit) in functions that NumPy has"
+                f"from_sympy: {name} has no counterpart in NumPy or mlgrad.scipy.special; rewrite the expression "
+                "(expr.rewrite, expr.doit) in functions that have one"
             ) from error
         if "math." in text.replace("numpy.", "") or "scipy." in text:
             raise NotImplementedError(f"from_sympy: {e} has no counterpart in NumPy or mlgrad.scipy.special")

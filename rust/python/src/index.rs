@@ -104,6 +104,10 @@ fn entry(py: Python<'_>, trace: &Arc<Trace>, key: &Any<'_>) -> PyResult<Index> {
     if key.hasattr(pyo3::intern!(py, "__array__"))? {
         return constant(py, trace, &convert::as_ndarray(key)?);
     }
+    // a range, or another sequence
+    if key.hasattr(pyo3::intern!(py, "__len__"))? && key.hasattr(pyo3::intern!(py, "__getitem__"))? {
+        return constant(py, trace, &convert::as_ndarray(key)?);
+    }
     Err(PyIndexError::new_err(format!("{INVALID}; got {}", key.get_type().name()?)))
 }
 

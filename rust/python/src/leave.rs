@@ -54,8 +54,9 @@ pub fn as_array<'py>(py: Python<'py>, a: &Array, dtype: Option<&Bound<'py, PyAny
     check_leaving(py, a, "making a NumPy array of it")?;
     if a.trace().jit || a.is_abstract(py)? {
         return Err(PyTypeError::new_err(format!(
-            "making a NumPy array of a traced {} array: its values are not known here (inside jit or vmap); use NumPy's functions \
-             on the Array itself",
+            "making a NumPy array of a traced {} array: its values are not known here (inside jit, vmap or a body of control \
+             flow). Use NumPy's functions on the Array itself, mlgrad.numpy.asarray(table)[i] to read a NumPy array at traced \
+             indices, and mlgrad.numpy.zeros for a buffer to write into",
             a.dtype
         )));
     }
@@ -136,6 +137,7 @@ pub fn item(py: Python<'_>, a: &Array) -> PyResult<Py<PyAny>> {
 /// How many elements of a bool node are true: the length of what a mask selects. Under jit it is a guard.
 pub fn count(py: Python<'_>, trace: &crate::trace::Trace, mask: NodeId) -> PyResult<usize> {
     let total = record(py, trace, |s| {
+        s.tape.release(mask);
         if s.tape.node(mask).scope != 0 {
             return Err(mlgrad_core::Error::Abstract(
                 "the length of what a bool array selects depends on values, which are not known inside vmap or a loop's body; use \

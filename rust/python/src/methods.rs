@@ -688,6 +688,15 @@ impl Rows {
         }
     }
 
+    /// `x.flat[k]`
+    fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.array.bind(py).get_item(key)
+    }
+
+    fn __setitem__(&self, _key: &Bound<'_, PyAny>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyTypeError::new_err("x.flat of an mlgrad.Array is read only; write with np.put(x, k, v)"))
+    }
+
     fn __length_hint__(&self) -> usize {
         let n = self.array.get().shape.first().copied().unwrap_or(0);
         n.saturating_sub(self.next.load(Relaxed).max(0) as usize)

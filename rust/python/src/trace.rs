@@ -275,6 +275,7 @@ impl Trace {
         };
         for (&node, value) in ran.outputs.iter().zip(results) {
             state.tape.set_value(node, value);
+            state.tape.release(node);
         }
         Ok(Some(ran))
     }

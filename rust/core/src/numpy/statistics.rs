@@ -1,6 +1,6 @@
 //! Means, variances, medians and quantiles; the same with nan left out.
 
-use super::axes::{axis, distinct, reduced};
+use super::axes::{distinct, reduced};
 use super::operand::{Operand, float_of, materialise, result_dtype};
 use super::reduce::{accumulator, finish, spread};
 use super::shape::{part, to_back};
@@ -290,27 +290,4 @@ fn nan_extreme(t: &mut Tape, max: bool, x: NodeId, axes: Option<&[i64]>, keepdim
     let nothing = super::reduce::all(t, nan, axes, keepdims)?;
     let unknown = t.lit_like(f64::NAN, y)?;
     t.select(nothing, unknown, y)
-}
-
-/// The covariance matrix of the rows of `x` (of its columns, if not `rowvar`), divided by n - ddof.
-pub fn cov(t: &mut Tape, x: NodeId, rowvar: bool, ddof: f64) -> Result<NodeId> {
-    float_of("cov", t.dtype(x))?;
-    // NumPy computes covariances in float64 always
-    let x = t.cast(x, DType::F64)?;
-    let x = match (t.rank(x), rowvar) {
-        (0 | 1, _) => super::shape::atleast(t, x, 2)?,
-        (2, true) => x,
-        (2, false) => t.matrix_transpose(x)?,
-        (rank, _) => return Err(Error::Value(format!("cov: m has more than 2 dimensions: {rank}"))),
-    };
-    let a = axis(t, "cov", x, -1)? as u8;
-    let m = mean_over(t, x, &[a])?;
-    let m = spread(t, m, x, &[a])?;
-    let d = t.sub(x, m)?;
-    let dt = t.matrix_transpose(d)?;
-    let p = t.matmul(d, dt)?;
-    let n = (t.shape(x)[1] as f64 - ddof).max(0.0);
-    let n = t.lit_like(n, p)?;
-    let y = t.div(p, n)?;
-    super::shape::squeeze(t, y, None)
 }

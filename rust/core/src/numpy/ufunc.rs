@@ -507,21 +507,25 @@ fn betaln(t: &mut Tape, a: NodeId, b: NodeId) -> Result<NodeId> {
     t.add(p, d)
 }
 
-/// sin(πx)/(πx); at 0 its value is 1 and its derivatives are right up to order 5.
+/// sin(πx)/(πx); up to |πx| = 1 as a series, since the derivatives of the quotient cancel near 0.
 fn sinc(t: &mut Tape, x: NodeId) -> Result<NodeId> {
     let (zero, one) = (t.lit_like(0.0, x)?, t.lit_like(1.0, x)?);
     let y = t.scale(x, PI)?;
-    let at_zero = t.equal(x, zero)?;
-    let safe = t.select(at_zero, one, y)?;
-    let s = t.unary(Unary::Sin, safe)?;
-    let quotient = t.div(s, safe)?;
-    // the series at 0, which carries the derivatives
-    let y2 = t.square(y)?;
-    let series = t.scale(y2, 1.0 / 120.0)?;
-    let series = t.shift(series, -1.0 / 6.0)?;
-    let series = t.mul(series, y2)?;
-    let series = t.shift(series, 1.0)?;
-    t.select(at_zero, series, quotient)
+    let size = t.unary(Unary::Abs, y)?;
+    let near = t.binary(Binary::Less, size, one)?;
+    let far = t.select(near, one, y)?;
+    let s = t.unary(Unary::Sin, far)?;
+    let quotient = t.div(s, far)?;
+    let small = t.select(near, y, zero)?;
+    let y2 = t.square(small)?;
+    // Σ (-y²)^k / (2k + 1)!, by Horner's rule: each term is -y² / (2k (2k + 1)) times the one before
+    let mut series = one;
+    for k in (1..=10).rev() {
+        let term = t.mul(series, y2)?;
+        let term = t.scale(term, -1.0 / f64::from(2 * k * (2 * k + 1)))?;
+        series = t.shift(term, 1.0)?;
+    }
+    t.select(near, series, quotient)
 }
 
 /// -x log x: 0 at 0, -inf below.
@@ -542,7 +546,15 @@ fn rel_entr(t: &mut Tape, x: NodeId, y: NodeId) -> Result<NodeId> {
     let one = t.lit_like(1.0, x)?;
     let (safe_x, safe_y) = (t.select(either, one, x)?, t.select(either, one, y)?);
     let q = t.div(safe_x, safe_y)?;
-    let l = t.unary(Unary::Log, q)?;
+    // the quotient of a large and a small number may be none
+    let (least, infinity) = (t.lit_like(f64::from(f32::MIN_POSITIVE), q)?, t.lit_like(f64::INFINITY, q)?);
+    let (above, below) = (t.binary(Binary::Greater, q, least)?, t.binary(Binary::Less, q, infinity)?);
+    let fine = t.binary(Binary::LogicalAnd, above, below)?;
+    let safe_q = t.select(fine, q, one)?;
+    let l = t.unary(Unary::Log, safe_q)?;
+    let (log_x, log_y) = (t.unary(Unary::Log, safe_x)?, t.unary(Unary::Log, safe_y)?);
+    let apart = t.sub(log_x, log_y)?;
+    let l = t.select(fine, l, apart)?;
     let p = t.mul(safe_x, l)?;
     let x_zero = t.equal(x, zero)?;
     let y_fine = t.binary(Binary::GreaterEqual, y, zero)?;

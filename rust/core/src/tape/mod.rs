@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub(crate) use history::Streams;
 pub use mlgrad_math::DType;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 pub use shape::{Axes, Shape};
 use smallvec::SmallVec;
 pub use value::Value;
@@ -273,6 +273,29 @@ impl Tape {
     pub fn set_value(&mut self, id: NodeId, value: Value) {
         self.history.event(Event::Known, id.0);
         self.nodes[id.index()].value = Some(value);
+    }
+
+    /// A value is asked for: if what it is computed from depends on no abstract argument, it does not belong to the body in
+    /// which it was recorded any more. A custom operation may have a known result and arguments without values; that stays.
+    pub fn release(&mut self, id: NodeId) {
+        if self.nodes[id.index()].scope == 0 {
+            return;
+        }
+        let mut seen: FxHashSet<NodeId> = FxHashSet::default();
+        let mut list = vec![id];
+        let mut at = 0;
+        while at < list.len() {
+            let n = &self.nodes[list[at].index()];
+            if n.op == Op::Leaf(Leaf::Param) && n.value.is_none() || has_effects(&n.op) {
+                return;
+            }
+            let bound = n.inputs.iter().copied().filter(|x| self.nodes[x.index()].scope != 0);
+            list.extend(bound.filter(|&x| seen.insert(x)));
+            at += 1;
+        }
+        for x in list {
+            self.nodes[x.index()].scope = 0;
+        }
     }
 
     /// A key of everything that has been recorded, but for the values of parameters: what was recorded on another tape of

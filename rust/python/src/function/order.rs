@@ -4,7 +4,7 @@ use mlgrad_core::numpy::index::Index;
 use mlgrad_core::numpy::sort::{self, Mode};
 use mlgrad_core::ops::Binary;
 use mlgrad_core::tape::DType;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -199,6 +199,11 @@ fn extract(condition: &Any<'_>, arr: &Any<'_>) -> Object {
 #[pyo3(signature = (arr, obj, axis=None))]
 fn delete(arr: &Any<'_>, obj: &Any<'_>, axis: Option<i64>) -> PyResult<Array> {
     let py = arr.py();
+    if obj.is_instance_of::<Array>() {
+        return Err(PyTypeError::new_err(
+            "delete: what is deleted cannot be a traced array; for a mask write x[~mask], for a number int(k)",
+        ));
+    }
     let a = super::shaping::own("delete", arr)?;
     let a = a.get();
     let n = match axis {

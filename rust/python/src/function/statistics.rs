@@ -237,32 +237,10 @@ macro_rules! quantiles {
 
 quantiles! { quantile 1.0; percentile 100.0; }
 
-#[pyfunction]
-#[pyo3(signature = (m, y=None, rowvar=true, bias=false, ddof=None, fweights=None, aweights=None, *, dtype=None))]
-#[expect(clippy::too_many_arguments, reason = "they are NumPy's")]
-fn cov(
-    m: &Any<'_>,
-    y: Option<&Any<'_>>,
-    rowvar: bool,
-    bias: bool,
-    ddof: Option<f64>,
-    fweights: Option<&Any<'_>>,
-    aweights: Option<&Any<'_>>,
-    dtype: Option<&Any<'_>>,
-) -> PyResult<Array> {
-    refuse("cov", &[("y", y), ("fweights", fweights), ("aweights", aweights)])?;
-    let ddof = ddof.unwrap_or(if bias { 0.0 } else { 1.0 });
-    let dtype = dtypes::parse_optional(dtype)?;
-    on_one("cov", m, |t, x| {
-        let x = in_dtype(t, x, dtype)?;
-        statistics::cov(t, x, rowvar, ddof)
-    })
-}
-
 pub fn table(m: &Bound<'_, PyModule>, add: &mut super::Add<'_>) -> PyResult<()> {
     super::functions!(m, add, {
         mean: ["mean"], variance: ["var"], deviation: ["std"], average: ["average"], median: ["median"],
-        quantile: ["quantile"], percentile: ["percentile"], cov: ["cov"],
+        quantile: ["quantile"], percentile: ["percentile"],
         nansum: ["nansum"], nanprod: ["nanprod"], nanmean: ["nanmean"], nan_variance: ["nanvar"], nan_deviation: ["nanstd"],
         nanmax: ["nanmax"], nanmin: ["nanmin"],
     });

@@ -8,8 +8,11 @@ use pyo3::types::{
 };
 use rustc_hash::FxHashSet;
 
-/// Functions of these packages do not change under a running program.
+/// The code of these packages does not change under a running program.
 const SETTLED: [&str; 3] = ["numpy", "scipy", "mlgrad"];
+
+/// Containers are looked into so deep.
+const DEEPEST: usize = 8;
 
 enum Place {
     Global { of: Py<PyDict>, name: Py<PyString> },
@@ -46,33 +49,45 @@ impl Watch {
             return Ok(());
         }
         if f.is_instance_of::<PyFunction>() {
-            if let Ok(module) = f.getattr(intern!(py, "__module__"))?.extract::<String>()
-                && SETTLED.iter().any(|s| module.split('.').next() == Some(s))
-            {
-                return Ok(());
+            // the code of these packages stays, but not that of a user's function in their hands (jacfwd(f), compose(f, g))
+            let settled = is_settled(f)?;
+            if !settled {
+                let globals = f.getattr(intern!(py, "__globals__"))?.cast_into::<PyDict>()?;
+                let code = f.getattr(intern!(py, "__code__"))?;
+                self.names(&code, &globals, done)?;
             }
-            let globals = f.getattr(intern!(py, "__globals__"))?.cast_into::<PyDict>()?;
-            let code = f.getattr(intern!(py, "__code__"))?;
-            self.names(&code, &globals, done)?;
-            for attribute in [intern!(py, "__closure__"), intern!(py, "__defaults__")] {
-                let cells = f.getattr(attribute)?;
-                if let Ok(cells) = cells.cast::<PyTuple>() {
-                    for c in cells {
-                        if attribute == "__closure__" {
-                            let content = c.getattr(intern!(py, "cell_contents")).ok();
-                            self.add(Place::Cell(c.unbind()), content, done)?;
-                        } else {
-                            self.follow(&c, done)?;
-                        }
+            if let Ok(cells) = f.getattr(intern!(py, "__closure__"))?.cast::<PyTuple>() {
+                for c in cells {
+                    let content = c.getattr(intern!(py, "cell_contents")).ok();
+                    match content {
+                        Some(content) if settled => self.follow(&content, done)?,
+                        None if settled => {}
+                        content => self.add(Place::Cell(c.unbind()), content, done)?,
                     }
                 }
             }
-            return Ok(());
+            for attribute in [intern!(py, "__defaults__"), intern!(py, "__kwdefaults__")] {
+                self.follow(&f.getattr(attribute)?, done)?;
+            }
+        } else if f.get_type().getattr(intern!(py, "__call__")).is_ok_and(|call| call.is_instance_of::<PyFunction>()) {
+            self.function(&f.get_type().getattr(intern!(py, "__call__"))?, done)?;
+            // such as the rules of a custom_vjp
+            if is_settled(f.get_type().as_any())?
+                && let Ok(attributes) = f.getattr(intern!(py, "__dict__"))
+            {
+                self.follow(&attributes, done)?;
+            }
         }
         // what wraps a function: our own transforms, functools.wraps, partial, bound methods
         for name in ["__wrapped__", "func", "__func__"] {
             if let Ok(inner) = f.getattr(name) {
                 self.function(&inner, done)?;
+            }
+        }
+        // of a partial
+        for name in ["args", "keywords"] {
+            if let Ok(given) = f.getattr(name) {
+                self.follow(&given, done)?;
             }
         }
         Ok(())
@@ -120,7 +135,24 @@ impl Watch {
         }
     }
 
+    /// The functions that a value is or holds.
     fn follow(&mut self, value: &Bound<'_, PyAny>, done: &mut FxHashSet<usize>) -> PyResult<()> {
+        self.follow_items(value, done, 0)
+    }
+
+    fn follow_items(&mut self, value: &Bound<'_, PyAny>, done: &mut FxHashSet<usize>, depth: usize) -> PyResult<()> {
+        if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyDict>() {
+            if depth < DEEPEST {
+                let items = match value.cast::<PyDict>() {
+                    Ok(d) => d.values().into_any(),
+                    Err(_) => value.clone(),
+                };
+                for x in items.try_iter()? {
+                    self.follow_items(&x?, done, depth + 1)?;
+                }
+            }
+            return Ok(());
+        }
         let plain = value.is_instance_of::<PyModule>()
             || value.is_instance_of::<PyType>()
             || value.is_instance_of::<PyCFunction>()
@@ -148,6 +180,12 @@ impl Watch {
     }
 }
 
+/// Whether a function or class is of a package that does not change.
+fn is_settled(f: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Ok(module) = f.getattr(intern!(f.py(), "__module__"))?.extract::<String>() else { return Ok(false) };
+    Ok(SETTLED.iter().any(|s| module.split('.').next() == Some(s)))
+}
+
 fn is_number(v: &Bound<'_, PyAny>) -> bool {
     v.is_exact_instance_of::<PyFloat>()
         || v.is_exact_instance_of::<PyInt>()
@@ -162,7 +200,7 @@ impl Seen {
         if is_number(v) {
             return Ok(Seen::Equal(v.clone().unbind()));
         }
-        if depth < 8 {
+        if depth < DEEPEST {
             if let Ok(d) = v.cast_exact::<PyDict>() {
                 let items =
                     d.iter().map(|(k, x)| Ok((Some(k.unbind()), Seen::of(&x, depth + 1)?))).collect::<PyResult<_>>()?;

@@ -72,6 +72,9 @@ impl Grad {
         let what = self.label();
         let f = self.f.bind(py);
         let positions = self.argnums.resolve(what, args.len())?;
+        if let Some(i) = (1..positions.len()).find(|&i| positions[..i].contains(&positions[i])) {
+            return Err(PyValueError::new_err(format!("{what}: argnums names argument {} twice", positions[i])));
+        }
         let mut session = Session::enter();
         session.borrow_arguments();
         let mut new_args: SmallVec<[Bound<'py, PyAny>; 4]> = args.iter().collect();

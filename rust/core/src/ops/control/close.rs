@@ -236,7 +236,8 @@ fn missing(body: &Body, edits: &Edits) -> Vec<Extra> {
     all.into_iter().cloned().collect()
 }
 
-/// The program of a body with edits, and with further parameters from place `at` on.
+/// The program of a body with edits, and with further parameters from place `at` on. Parameters come before all else, since an
+/// edit may need one that lay behind it.
 fn edited(body: &Body, mut edits: Edits, extras: &[Extra], at: usize) -> Program {
     let old = body.program();
     let count = extras.len() as u32;
@@ -249,21 +250,30 @@ fn edited(body: &Body, mut edits: Edits, extras: &[Extra], at: usize) -> Program
             dtype: *dtype,
         });
     }
+    let mut first = vec![false; old.nodes.len()];
+    for &p in &old.params {
+        first[p as usize] = true;
+    }
+    let (params, others): (Vec<usize>, Vec<usize>) = (0..old.nodes.len()).partition(|&i| first[i]);
+    let mut moved = vec![0; old.nodes.len()];
+    for (k, &i) in params.iter().chain(&others).enumerate() {
+        moved[i] = count + k as u32;
+    }
     let place = |e: &Extra| {
-        let known = place_in(body, e.0).map(|x| x + count);
+        let known = place_in(body, e.0).map(|x| moved[x as usize]);
         known.or_else(|| extras.iter().position(|x| x.0 == e.0).map(|k| k as u32)).unwrap_or(0)
     };
-    for (i, n) in old.nodes.iter().enumerate() {
-        let mut n = n.clone();
-        n.inputs.iter_mut().for_each(|x| *x += count);
+    for &i in params.iter().chain(&others) {
+        let mut n = old.nodes[i].clone();
+        n.inputs.iter_mut().for_each(|x| *x = moved[*x as usize]);
         if let Some(edit) = edits.remove(&i) {
             n.op = edit.op;
             n.inputs.insert_many(edit.at, edit.more.iter().map(place));
         }
         nodes.push(n);
     }
-    let mut params: Vec<u32> = old.params.iter().map(|x| x + count).collect();
+    let places = |list: &[u32]| list.iter().map(|&x| moved[x as usize]).collect::<Vec<u32>>();
+    let mut params = places(&old.params);
     params.splice(at..at, 0..count);
-    let moved = |list: &[u32]| list.iter().map(|x| x + count).collect();
-    Program { nodes, params, outputs: moved(&old.outputs), effects: moved(&old.effects) }
+    Program { nodes, params, outputs: places(&old.outputs), effects: places(&old.effects) }
 }
