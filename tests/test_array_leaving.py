@@ -230,7 +230,7 @@ def test_unknown_attributes() -> None:
     assert in_grad(lambda a: hasattr(a, "nonsense")) is False
 
 
-@pytest.mark.parametrize("f", [np.unique, np.fft.fft, np.fft.ifft2, np.packbits, np.histogram])
+@pytest.mark.parametrize("f", [np.packbits, np.histogram])
 def test_functions_that_are_missing(f: Any) -> None:
     with pytest.raises(TypeError, match=rf"{f.__name__} is not supported for traced arrays.*custom_vjp"):
         on_tape(f, V)

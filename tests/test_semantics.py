@@ -672,7 +672,8 @@ ERRORS: list[tuple[str, Callable[[Any], Any], type[Exception], str]] = [
     ("objects", lambda x: x + np.array([None, 1, 2]), TypeError, r"object"),
     ("strings", lambda x: x + "a", TypeError, r"str|operand"),
     ("structured", lambda x: x + np.zeros(3, [("a", "f8")]), TypeError, r"structured|void|dtype"),
-    ("a function without a rule", lambda x: np.unwrap(x), TypeError, r"unwrap"),
+    ("a function without a rule", lambda x: np.packbits(x > 0), TypeError, r"packbits"),
+    ("complex results", lambda x: np.fft.rfft(x), TypeError, r"fft.rfft.*complex"),
     ("a ufunc without a rule", lambda x: np.spacing(x), TypeError, r"spacing"),
     ("nextafter", lambda x: np.nextafter(x, 9.0), TypeError, r"nextafter.*stop_gradient"),
 ]
@@ -885,3 +886,27 @@ def test_interpreter_shutdown_with_arrays_alive() -> None:
         sys.late = Late()
         """
     )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f: mlgrad.grad(f)(1.0),
+        lambda f: mlgrad.jit(f)(1.0),
+        lambda f: mlgrad.vmap(f)(np.ones(2)),
+        lambda f: mlgrad.jvp(f, (1.0,), (1.0,)),
+        lambda f: mlgrad.vjp(f, 1.0),
+        lambda f: mlgrad.linearize(f, 1.0),
+        lambda f: mlgrad.jit(mlgrad.hessian(f))(1.0),
+    ],
+)
+def test_a_panic_becomes_a_runtime_error(call: Callable[[Any], Any], capfd: pytest.CaptureFixture[str]) -> None:
+    def f(x: Any) -> Any:
+        mlgrad._core.panic()
+        return x
+
+    with pytest.raises(RuntimeError, match=r"asked for.*report"):
+        call(f)
+    capfd.readouterr()
+    # and nothing is left behind
+    assert mlgrad.grad(lambda x: x * x)(3.0) == 6.0

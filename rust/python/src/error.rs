@@ -1,12 +1,14 @@
 //! The core's errors as Python's, and Python's own while they pass through the core.
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use mlgrad_core::Error;
 use pyo3::exceptions::{
     PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError,
 };
+use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -74,6 +76,24 @@ pub fn interrupted() -> bool {
             true
         }
     })
+}
+
+/// Runs what a user calls: a panic, which is an error of ours, becomes a RuntimeError.
+pub fn contained<T>(py: Python<'_>, f: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    let report = |what: &str| {
+        PyRuntimeError::new_err(format!(
+            "mlgrad met a state that it should never be in ({what}); please report it with the function that was called"
+        ))
+    };
+    match catch_unwind(AssertUnwindSafe(f)) {
+        // from further inside, where a Python function was in between
+        Ok(Err(e)) if e.is_instance_of::<PanicException>(py) => Err(report(&e.value(py).to_string())),
+        Ok(result) => result,
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            Err(report(text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic")))
+        }
+    }
 }
 
 /// `?` for results of the core.

@@ -90,13 +90,7 @@ fn entry(py: Python<'_>, trace: &Arc<Trace>, key: &Any<'_>) -> PyResult<Index> {
             let dtype = record(py, trace, |s| Ok(s.tape.dtype(node)))?;
             return Ok(if dtype == DType::Bool { Index::Bool { mask: node, count: None } } else { Index::Array(node) });
         }
-        let array = convert::as_ndarray(key)?;
-        // an empty list is an index array of no entries
-        if array.len() == 0 && array.dtype().kind() == b'f' {
-            let node = record(py, trace, |s| s.tape.literal(0.0, array.shape(), DType::I64))?;
-            return Ok(Index::Array(node));
-        }
-        return constant(py, trace, &array);
+        return sequence(py, trace, key);
     }
     if key.hasattr(pyo3::intern!(py, "__index__"))? {
         return Ok(Index::Int(bound(key)?));
@@ -106,9 +100,19 @@ fn entry(py: Python<'_>, trace: &Arc<Trace>, key: &Any<'_>) -> PyResult<Index> {
     }
     // a range, or another sequence
     if key.hasattr(pyo3::intern!(py, "__len__"))? && key.hasattr(pyo3::intern!(py, "__getitem__"))? {
-        return constant(py, trace, &convert::as_ndarray(key)?);
+        return sequence(py, trace, key);
     }
     Err(PyIndexError::new_err(format!("{INVALID}; got {}", key.get_type().name()?)))
+}
+
+fn sequence(py: Python<'_>, trace: &Arc<Trace>, key: &Any<'_>) -> PyResult<Index> {
+    let array = convert::as_ndarray(key)?;
+    // an empty one is an index array of no entries
+    if array.len() == 0 && array.dtype().kind() == b'f' {
+        let node = record(py, trace, |s| s.tape.literal(0.0, array.shape(), DType::I64))?;
+        return Ok(Index::Array(node));
+    }
+    constant(py, trace, &array)
 }
 
 fn bound(key: &Any<'_>) -> PyResult<i64> {

@@ -84,6 +84,12 @@ fn set_options(simplify: bool, fuse: bool, generate: bool, small: Option<usize>)
     plan::set_options(plan::Options { simplify, fuse, generate, small: small.unwrap_or(default.small), ..default });
 }
 
+/// Panics, for the test of what becomes of panics.
+#[pyfunction]
+fn panic() {
+    panic!("asked for");
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add_function(wrap_pyfunction!(isa_name, m)?)?;
@@ -94,5 +100,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(cache_stats, m)?)?;
     m.add_function(wrap_pyfunction!(clear_cache, m)?)?;
     m.add_function(wrap_pyfunction!(memory_stats, m)?)?;
-    m.add_function(wrap_pyfunction!(set_options, m)?)
+    m.add_function(wrap_pyfunction!(set_options, m)?)?;
+    m.add_function(wrap_pyfunction!(panic, m)?)
 }

@@ -23,7 +23,7 @@ use self::replay::{Out, Output, Replay, Step};
 use self::watch::Watch;
 use crate::array::Array;
 use crate::convert;
-use crate::error::{OrRaise, raise};
+use crate::error::{OrRaise, contained, raise};
 use crate::trace::{Trace, known, meta};
 use crate::transform::{Held, bind, check_callable, describe, fresh, wrap_argument};
 use crate::tree::Tree;
@@ -561,7 +561,7 @@ impl Jit {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
-        self.call(py, args, kwargs)
+        contained(py, || self.call(py, args, kwargs))
     }
 
     /// Hits, recordings, signatures and variants so far, as a dict.

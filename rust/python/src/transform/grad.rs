@@ -11,6 +11,7 @@ use super::callable::{Argnums, Held, bind, check_callable, describe};
 use super::session::{Leaves, Nodes, Session, any_array, fresh};
 use super::walks;
 use crate::array::{Array, record};
+use crate::error::contained;
 use crate::tree::Tree;
 
 /// The first word of what this transform asks of a recording.
@@ -258,7 +259,7 @@ impl Grad {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.call(py, args, kwargs)
+        contained(py, || self.call(py, args, kwargs))
     }
 
     fn __get__<'py>(

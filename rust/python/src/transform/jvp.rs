@@ -8,7 +8,7 @@ use pyo3::types::{PyList, PyTuple};
 use super::callable::{check_callable, describe};
 use super::session::{Session, any_array};
 use super::walks;
-use crate::error::OrRaise;
+use crate::error::{OrRaise, contained};
 use crate::tree::Tree;
 
 /// A direction for `alias`: a leaf of the tangents, in the shape and dtype of the primal.
@@ -48,6 +48,15 @@ fn items<'py>(what: &str, name: &str, given: &Bound<'py, PyAny>) -> PyResult<Vec
 /// `(f(*primals), derivative of f at primals in the direction of tangents)`.
 #[pyfunction]
 fn jvp<'py>(
+    py: Python<'py>,
+    f: &Bound<'py, PyAny>,
+    primals: &Bound<'py, PyAny>,
+    tangents: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    contained(py, || forward(py, f, primals, tangents))
+}
+
+fn forward<'py>(
     py: Python<'py>,
     f: &Bound<'py, PyAny>,
     primals: &Bound<'py, PyAny>,

@@ -7,6 +7,7 @@ use pyo3::types::PyTuple;
 
 use super::recorded::{Recorded, Returned};
 use super::walks;
+use crate::error::contained;
 use crate::tree::Tree;
 
 /// Maps one tangent a primal to the tangent of the result. May be called any number of times.
@@ -17,6 +18,16 @@ pub struct JvpFunction(Recorded);
 impl JvpFunction {
     #[pyo3(signature = (*tangents))]
     fn __call__(&self, py: Python<'_>, tangents: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+        contained(py, || self.push(py, tangents))
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(self.0.refuse_pickle())
+    }
+}
+
+impl JvpFunction {
+    fn push(&self, py: Python<'_>, tangents: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
         let r = &self.0;
         let mark = r.mark()?;
         if tangents.len() != r.arguments.len() {
@@ -53,10 +64,6 @@ impl JvpFunction {
         let mut leaves = leaves.into_iter();
         r.result.tree.unflatten(py, &mut leaves)
     }
-
-    fn __reduce__(&self) -> PyResult<()> {
-        Err(self.0.refuse_pickle())
-    }
 }
 
 /// `(f(*primals), jvp_fn)`: jvp_fn(*tangents) is the derivative at primals in that direction; f is recorded once.
@@ -67,7 +74,7 @@ fn linearize<'py>(
     f: &Bound<'py, PyAny>,
     primals: &Bound<'py, PyTuple>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (recorded, Returned { value, .. }) = Recorded::new("linearize", f, primals, false, false)?;
+    let (recorded, Returned { value, .. }) = contained(py, || Recorded::new("linearize", f, primals, false, false))?;
     Ok((value, JvpFunction(recorded)).into_pyobject(py)?.into_any())
 }
 

@@ -8,7 +8,7 @@ use super::callable::check_callable;
 use super::session::{Session, fresh, wrap_argument};
 use crate::array::Array;
 use crate::convert;
-use crate::error::OrRaise;
+use crate::error::{OrRaise, contained};
 use crate::trace::Trace;
 use crate::tree::Tree;
 
@@ -26,6 +26,15 @@ fn traced<'py>(
     if Trace::current().is_some() {
         return f.call(args, kwargs);
     }
+    contained(py, || computed(py, f, args, kwargs))
+}
+
+fn computed<'py>(
+    py: Python<'py>,
+    f: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let mut session = Session::enter();
     let returned = f.call(args, kwargs)?;
     let mut leaves = Vec::new();

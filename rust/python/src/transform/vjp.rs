@@ -7,6 +7,7 @@ use pyo3::types::PyTuple;
 
 use super::recorded::{Recorded, Returned};
 use super::walks;
+use crate::error::contained;
 use crate::tree::Tree;
 
 /// Maps a cotangent of the result to a tuple with one cotangent a primal. May be called any number of times.
@@ -16,6 +17,16 @@ pub struct VjpFunction(Recorded);
 #[pymethods]
 impl VjpFunction {
     fn __call__<'py>(&self, py: Python<'py>, cotangent: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+        contained(py, || self.pull(py, cotangent))
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(self.0.refuse_pickle())
+    }
+}
+
+impl VjpFunction {
+    fn pull<'py>(&self, py: Python<'py>, cotangent: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
         let r = &self.0;
         let mark = r.mark()?;
         let mut leaves = Vec::new();
@@ -49,10 +60,6 @@ impl VjpFunction {
             r.arguments.iter().map(|a| a.tree.unflatten(py, &mut leaves)).collect::<PyResult<_>>()?;
         PyTuple::new(py, parts)
     }
-
-    fn __reduce__(&self) -> PyResult<()> {
-        Err(self.0.refuse_pickle())
-    }
 }
 
 /// `(f(*primals), vjp_fn)`; with has_aux, f returns (out, aux) and the result is `(out, vjp_fn, aux)`.
@@ -64,7 +71,7 @@ fn vjp<'py>(
     primals: &Bound<'py, PyTuple>,
     has_aux: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (recorded, Returned { value, aux }) = Recorded::new("vjp", f, primals, has_aux, true)?;
+    let (recorded, Returned { value, aux }) = contained(py, || Recorded::new("vjp", f, primals, has_aux, true))?;
     Ok(match aux {
         None => (value, VjpFunction(recorded)).into_pyobject(py)?.into_any(),
         Some(aux) => (value, VjpFunction(recorded), aux).into_pyobject(py)?.into_any(),

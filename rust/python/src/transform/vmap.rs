@@ -11,7 +11,7 @@ use super::host::run_pending;
 use super::scope::Scope;
 use super::session::{Session, any_array};
 use crate::array::Array;
-use crate::error::OrRaise;
+use crate::error::{OrRaise, contained};
 use crate::tree::Tree;
 
 /// A function that maps over an axis of its arguments.
@@ -192,7 +192,7 @@ impl Vmap {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.call(py, args, kwargs)
+        contained(py, || self.call(py, args, kwargs))
     }
 
     fn __get__<'py>(
