@@ -29,6 +29,9 @@ fn has_long(ir: &Ir, r: &region::Region) -> bool {
 /// Elements of a block of several rows, at most.
 pub(super) const ROW_BLOCK: usize = 2048;
 
+/// Results of this many bytes are hardly in a cache any more when somebody reads them.
+const STREAMED: usize = 32 << 20;
+
 /// A value while a region is lowered.
 #[derive(Clone, Copy)]
 pub(super) enum Local {
@@ -132,7 +135,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let next = self.mems.len();
         let at = *self.mem_at.entry(((place.base, place.offset), step, inside)).or_insert(next);
         if at == next {
-            self.mems.push(Mem { place, step, leaf: false, readable, inside, written, spill: 0 });
+            self.mems.push(Mem { place, step, leaf: false, readable, inside, written, streamed: false, spill: 0 });
         }
         Local::Mem(at)
     }
@@ -233,11 +236,25 @@ impl<'l, 'a> Blocks<'l, 'a> {
             let dst = |b: &mut Self, x: u32| -> Result<Local> {
                 if b.l.stored[x as usize] && b.l.home_unit[x as usize] == b.unit {
                     let place = b.l.place(x)?;
-                    Ok(b.mem(place, n.dtype.size(), None, true))
+                    let local = b.mem(place, n.dtype.size(), None, true);
+                    if let Local::Mem(k) = local {
+                        // a reduction of long rows reads the array itself
+                        b.mems[k].streamed = !(long && folds.contains_key(&x)) && b.is_streamed(x);
+                    }
+                    Ok(local)
                 } else if long && folds.contains_key(&x) {
                     let step = n.dtype.size();
                     let place = Place { base: SMALL, offset: 0 };
-                    b.mems.push(Mem { place, step, leaf: true, readable: None, inside: None, written: true, spill: 0 });
+                    b.mems.push(Mem {
+                        place,
+                        step,
+                        leaf: true,
+                        readable: None,
+                        inside: None,
+                        written: true,
+                        streamed: false,
+                        spill: 0,
+                    });
                     Ok(Local::Mem(b.mems.len() - 1))
                 } else {
                     Ok(b.register())
@@ -255,6 +272,16 @@ impl<'l, 'a> Blocks<'l, 'a> {
                     self.drafts.push(Draft::Pair { f: twin.kernel, dst, src });
                     self.cost += n.cost as usize;
                     own
+                }
+                Kind::Map(_) if let Some((column, f)) = self.divisor(x) => {
+                    self.cost += 2;
+                    let operands = [self.operand(n.inputs[0])?, column];
+                    for o in operands {
+                        self.read(o);
+                    }
+                    let dst = dst(self, x)?;
+                    self.drafts.push(Draft::Row(RowDraft::Divide { f, operands, dst }));
+                    dst
                 }
                 Kind::Map(f) => {
                     self.cost += n.cost as usize;
@@ -325,6 +352,15 @@ impl<'l, 'a> Blocks<'l, 'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a value is written past the caches: a large result that nobody else in the plan reads.
+    fn is_streamed(&self, x: u32) -> bool {
+        let ir = self.l.ir;
+        let here = |j: u32| self.r.nodes.binary_search(&j).is_ok() || self.r.folds.contains(&j);
+        matches!(self.l.home[x as usize], Home::Outside(_))
+            && bytes(&ir.nodes[x as usize]) >= STREAMED
+            && !ir.nodes.iter().enumerate().any(|(j, n)| n.inputs.iter().any(|r| r.node == x) && !here(j as u32))
     }
 
     /// The twin of a node that is computed in this region as well, from here on.
@@ -478,6 +514,9 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 RowDraft::Load { place, view, dst } => RowInstr::Load { place, view, dst: operand(dst) },
                 RowDraft::Fold { fold, src, dst } => RowInstr::Fold { fold, src: operand(src), dst: operand(dst) },
                 RowDraft::Spread { size, src, dst } => RowInstr::Spread { size, src: operand(src), dst: operand(dst) },
+                RowDraft::Divide { f, operands: [src, column], dst } => {
+                    RowInstr::Divide { f, src: operand(src), column: operand(column), dst: operand(dst) }
+                }
                 RowDraft::Store { size, src, place } => RowInstr::Store { size, src: operand(src), place },
                 RowDraft::Dot { product, matrix, vector, dst } => {
                     RowInstr::Dot { product, matrix: operand(matrix), vector, dst: operand(dst) }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use crate::math::{self, Kernel};
 use crate::plan::ir::{DIRECT, Ir, Ref};
 use crate::plan::region::Schedule;
-use crate::plan::rows::Role;
+use crate::plan::rows::{Role, divisor};
 
 /// Which nodes are computed by their readers.
 pub struct Chains {
@@ -36,7 +36,9 @@ impl Chains {
             uses[o as usize] = 2;
         }
         for (i, n) in ir.nodes.iter().enumerate() {
-            if n.arithmetic.is_none() || n.inputs.len() != 2 || schedule.roles[i] != Role::None {
+            // what divides rows by a number each has a kernel of its own
+            let by_row = |x: usize| divisor(ir, &schedule.roles, x as u32).is_some();
+            if n.arithmetic.is_none() || n.inputs.len() != 2 || schedule.roles[i] != Role::None || by_row(i) {
                 continue;
             }
             let fits = |r: &Ref| {
@@ -50,6 +52,7 @@ impl Chains {
                     && c.first[x] == NONE
                     && from.n == n.n
                     && schedule.roles[x] == Role::None
+                    && !by_row(x)
                     && at_hand
             };
             if let Some(r) = n.inputs.iter().find(|r| fits(r)) {
