@@ -582,14 +582,15 @@ def test_subclasses_are_taken_as_arrays_or_refused() -> None:
 @pytest.mark.parametrize("shape", [(3, 5, 4), (2, 33, 41)])
 def test_products_are_made_in_the_order_that_is_asked_for(shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(11)
-    batch, n, m = shape
+    batch, n, _ = shape
     q, k, weight = rng.standard_normal(shape), rng.standard_normal(shape), rng.standard_normal((batch, n, n))
     f = jit(lambda a, b: np.swapaxes(a @ np.swapaxes(b, 1, 2), 1, 2))
     np.testing.assert_array_equal(f(q, k), jit(lambda a, b: b @ np.swapaxes(a, 1, 2))(q, k))
     np.testing.assert_allclose(f(q, k), np.einsum("bim,bjm->bji", q, k), rtol=1e-12, atol=1e-12)
     # one product is added to the other where that lies
     both = jit(lambda a, b: np.swapaxes(a @ np.swapaxes(b, 1, 2) + b @ np.swapaxes(a, 1, 2), 1, 2))
-    np.testing.assert_allclose(both(q, k), np.einsum("bim,bjm->bji", q, k) + np.einsum("bim,bjm->bji", k, q), 1e-12, 1e-12)
+    expected = np.einsum("bim,bjm->bji", q, k) + np.einsum("bim,bjm->bji", k, q)
+    np.testing.assert_allclose(both(q, k), expected, rtol=1e-12, atol=1e-12)
     pull = jit(grad(lambda q, k: np.sum((q @ np.swapaxes(k, 1, 2)) * weight), argnums=(0, 1)))
     dq, dk = pull(q, k)
     np.testing.assert_allclose(dq, np.einsum("bij,bjm->bim", weight, k), rtol=1e-12, atol=1e-12)
