@@ -642,3 +642,53 @@ def test_subclasses_are_taken_as_arrays_or_refused() -> None:
     masked = np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])
     with pytest.raises(TypeError, match=r"MaskedArray|masked"):
         jit(lambda x: x * 2)(masked)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4), (2, 33, 41)])
+def test_products_are_made_in_the_order_that_is_asked_for(shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(11)
+    batch, n, _ = shape
+    q, k, weight = rng.standard_normal(shape), rng.standard_normal(shape), rng.standard_normal((batch, n, n))
+    f = jit(lambda a, b: np.swapaxes(a @ np.swapaxes(b, 1, 2), 1, 2))
+    np.testing.assert_array_equal(f(q, k), jit(lambda a, b: b @ np.swapaxes(a, 1, 2))(q, k))
+    np.testing.assert_allclose(f(q, k), np.einsum("bim,bjm->bji", q, k), rtol=1e-12, atol=1e-12)
+    # one product is added to the other where that lies
+    both = jit(lambda a, b: np.swapaxes(a @ np.swapaxes(b, 1, 2) + b @ np.swapaxes(a, 1, 2), 1, 2))
+    expected = np.einsum("bim,bjm->bji", q, k) + np.einsum("bim,bjm->bji", k, q)
+    np.testing.assert_allclose(both(q, k), expected, rtol=1e-12, atol=1e-12)
+    pull = jit(grad(lambda q, k: np.sum((q @ np.swapaxes(k, 1, 2)) * weight), argnums=(0, 1)))
+    dq, dk = pull(q, k)
+    np.testing.assert_allclose(dq, np.einsum("bij,bjm->bim", weight, k), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(dk, np.einsum("bij,bim->bjm", weight, q), rtol=1e-12, atol=1e-12)
+    # both are results of products, and nothing is moved afterwards
+    assert "region" not in pull.explain_plan()
+
+
+def test_results_that_no_cache_holds() -> None:
+    n = (36 << 17) + 3  # 36 MiB and a bit: the last block is no whole line
+    x = np.arange(n, dtype=np.float64)
+    f = jit(lambda x: (x * 2.0 + 1.0, np.sum(x)))
+    y, total = f(x)
+    np.testing.assert_array_equal(y, x * 2.0 + 1.0)
+    assert total == n * (n - 1) // 2
+    rows = x[: 3000 * 1501].reshape(3000, 1501)
+    z, sums = jit(lambda a: (lambda z: (z, np.sum(z, axis=1)))(a - np.max(a, axis=1, keepdims=True)))(rows)
+    np.testing.assert_array_equal(z, np.broadcast_to(np.arange(-1500.0, 1.0), rows.shape))
+    np.testing.assert_array_equal(sums, np.full(3000, -1500 * 1501 / 2))
+
+
+@pytest.mark.parametrize("shape", [(70, 1000), (300, 13), (5, 3000)])
+def test_rows_divided_by_a_number_each_have_the_bits_of_a_division(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal(shape) * 10.0 ** rng.integers(-320, 300, shape)
+    x.flat[::7] = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324], x.flat[::7].size)
+    scale = rng.standard_normal((shape[0], 1)) * 10.0 ** rng.integers(-9, 9, (shape[0], 1))
+    scale[3] = 0.0
+    # the largest absolute number of each row is a column, and so is what follows from it
+    y = np.where(np.isfinite(x), x, 0.0) + scale * 0.0
+    with np.errstate(all="ignore"):
+        f = jit(lambda x, y, s: x / (np.max(np.abs(y), axis=1, keepdims=True) * s))
+        expected = x / (np.max(np.abs(y), axis=1, keepdims=True) * scale)
+        np.testing.assert_array_equal(f(x, y, scale), expected)
+        same = np.signbit(f(x, y, scale)) == np.signbit(expected)
+    assert np.all(same | np.isnan(expected))

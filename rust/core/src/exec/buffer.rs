@@ -23,6 +23,9 @@ pub const ALIGN: usize = 64;
 /// A request of at least this many bytes is checked against what the machine has left.
 const LARGE: usize = 256 << 20;
 
+/// A request of at least this many bytes asks for huge pages, as NumPy does.
+const HUGE: usize = 4 << 20;
+
 /// Owned bytes at a 64-byte boundary. The contents are whatever the last user left there. At least 64 bytes past the end may
 /// be read and written, so that whole vectors need no tail.
 ///
@@ -280,12 +283,36 @@ fn fresh(class: Class, bytes: usize) -> Result<NonNull<u8>> {
         return Err(Error::Memory(format!("cannot allocate {bytes} bytes: the system refused; use smaller arrays")));
     }
     TOTAL.fetch_add(capacity, Relaxed);
+    if capacity >= HUGE {
+        ask_for_huge_pages(raw, capacity);
+    }
     // SAFETY: the offset is between 8 and 64 (raw is aligned to 8), so the word in front and the capacity behind are inside.
     unsafe {
         let ptr = raw.add(ALIGN - raw.addr() % ALIGN);
         ptr.cast::<*mut u8>().sub(1).write(raw);
         Ok(NonNull::new_unchecked(ptr))
     }
+}
+
+/// Tells the system that so many bytes would better lie on huge pages: fewer faults when they are first written, and fewer
+/// addresses to look up ever after.
+fn ask_for_huge_pages(from: *mut u8, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::ffi::{c_int, c_void};
+        unsafe extern "C" {
+            fn madvise(from: *mut c_void, bytes: usize, advice: c_int) -> c_int;
+        }
+        const MADV_HUGEPAGE: c_int = 14;
+        const PAGE: usize = 4096;
+        let skipped = from.addr().next_multiple_of(PAGE) - from.addr();
+        // SAFETY: advice about whole pages that are ours. Where it is refused (no huge pages, larger small ones) nothing changes.
+        unsafe {
+            madvise(from.wrapping_add(skipped).cast(), (bytes - skipped) / PAGE * PAGE, MADV_HUGEPAGE);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (from, bytes);
 }
 
 /// Gives a buffer back to the allocator.

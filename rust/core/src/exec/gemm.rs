@@ -6,8 +6,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::buffer::Buffer;
-use super::gemm_block::{Block, COLS, CopyRows, KC, PackColumns, PackRows, ROWS};
+use super::buffer::{ALIGN, Buffer};
+use super::gemm_block::{Block, COLS, CopyRows, KC, Lines, PackColumns, PackRows, ROWS};
 use super::gemv;
 pub use super::lanes::Real;
 use super::lanes::dispatch;
@@ -51,6 +51,11 @@ impl<T> Mat<T> {
     /// The part that begins at element i, j.
     fn offset_to(self, i: usize, j: usize) -> Mat<T> {
         Mat { ptr: self.at(i as isize, j as isize), ..self }
+    }
+
+    /// Whether m rows of n have nothing between them.
+    fn is_dense(&self, m: usize, n: usize) -> bool {
+        (self.col == 1 && self.row == n as isize) || (self.row == 1 && self.col == m as isize)
     }
 
     fn offset(self, elements: isize) -> Mat<T> {
@@ -161,22 +166,37 @@ pub unsafe fn batched<T: Real>(
         return unsafe { gemm(Shape { m: batch * m, ..shape }, a, b, c, accumulate) };
     }
     let (out, failed) = (Shared::new(c), Mutex::new(None));
-    let one = |i: usize| {
+    let entry = |i: usize| (a.offset(a_steps.at(i)), b.offset(b_steps.at(i)), out.get().wrapping_add(i * m * n));
+    let one = |i: usize, next: Lines| {
+        let (a, b, c) = entry(i);
         // SAFETY: entry i of the batch; each has its own part of c.
-        let done = unsafe {
-            let c = out.get().add(i * m * n);
-            gemm(shape, a.offset(a_steps.at(i)), b.offset(b_steps.at(i)), c, accumulate)
-        };
+        let done = unsafe { product(shape, a, b, c, accumulate, next) };
         if let Err(error) = done {
             failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
     };
     let work = m.saturating_mul(n).saturating_mul(k.max(1)).max(1);
     if work > TASK_WORK {
-        (0..batch).for_each(one);
+        (0..batch).for_each(|i| one(i, Lines::NONE));
     } else {
         let group = TASK_WORK / work;
-        parallel(batch.div_ceil(group), &|g| (g * group..batch.min((g + 1) * group)).for_each(one));
+        // the entry that the same thread will probably come to next
+        let far = (num_threads() - 1) * group;
+        let next = |i: usize| {
+            let i = if (i + 1).is_multiple_of(group) { i + 1 + far } else { i + 1 };
+            if i >= batch {
+                return Lines::NONE;
+            }
+            let (a, b, c) = entry(i);
+            let lines = |elements: usize, lies: bool| if lies { elements * size_of::<T>() / ALIGN } else { 0 };
+            Lines {
+                from: [a.ptr.cast(), b.ptr.cast(), c.cast_const().cast()],
+                counts: [lines(m * k, a.is_dense(m, k)), lines(k * n, b.is_dense(k, n)), lines(m * n, true)],
+            }
+        };
+        parallel(batch.div_ceil(group), &|g| {
+            (g * group..batch.min((g + 1) * group)).for_each(|i| one(i, next(i)));
+        });
     }
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
@@ -199,6 +219,12 @@ const SMALL_COPY: usize = 1024;
 /// # Safety
 /// As for [`matmul`].
 pub unsafe fn gemm<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumulate: bool) -> Result<()> {
+    // SAFETY: the caller's.
+    unsafe { product(shape, a, b, c, accumulate, Lines::NONE) }
+}
+
+/// [`gemm`], and what to fetch beside it.
+unsafe fn product<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumulate: bool, next: Lines) -> Result<()> {
     let Shape { m, n, k } = shape;
     // SAFETY: the caller's.
     unsafe {
@@ -225,7 +251,7 @@ pub unsafe fn gemm<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accum
         if parts >= 4 && m * n <= most && work >= 2 * TASK_WORK {
             return deep(shape, a, b, c, accumulate);
         }
-        blocked(shape, a, b, c, accumulate)
+        blocked(shape, a, b, c, accumulate, next)
     }
 }
 
@@ -239,7 +265,7 @@ unsafe fn small<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, mut b: Mat<T>, c: 
             dispatch(CopyRows { n, k, b, to });
             b = Mat::new(to, n as isize, 1);
         }
-        dispatch(Block { m, n, k, a, a_packed: false, b, b_packed: false, c, c_row: n, accumulate });
+        dispatch(Block { m, n, k, a, a_packed: false, b, b_packed: false, c, c_row: n, accumulate, next: Lines::NONE });
     }
 }
 
@@ -256,7 +282,7 @@ unsafe fn deep<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, b: Mat<T>, c: *mut 
             for part in task * group..parts.min((task + 1) * group) {
                 let (p, c) = (part * KC, to.get().add(part * size));
                 let (a, b) = (a.offset(p as isize * a.col), b.offset(p as isize * b.row));
-                if let Err(error) = blocked(Shape { m, n, k: KC.min(k - p) }, a, b, c, false) {
+                if let Err(error) = blocked(Shape { m, n, k: KC.min(k - p) }, a, b, c, false, Lines::NONE) {
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
             }
@@ -278,7 +304,14 @@ unsafe fn deep<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, b: Mat<T>, c: *mut 
 }
 
 /// Any product: blocks of KC products, packed where their elements are used often enough, cut into tasks by rows and columns.
-unsafe fn blocked<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumulate: bool) -> Result<()> {
+unsafe fn blocked<T: Real>(
+    Shape { m, n, k }: Shape,
+    a: Mat<T>,
+    b: Mat<T>,
+    c: *mut T,
+    accumulate: bool,
+    next: Lines,
+) -> Result<()> {
     let (c_row, deepest) = (n, k.min(KC));
     let in_place = b.col == 1 || n == 1;
     let b_packed = !(in_place && (m <= FEW_ROWS || n * deepest * size_of::<T>() <= SMALL_BYTES));
@@ -343,10 +376,12 @@ unsafe fn blocked<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, b: Mat<T>, c: *m
                         let a = if a_packed { Mat::new(a_to.get().add(i * depth), 0, 0) } else { a.offset_to(i, 0) };
                         let b = if b_packed { Mat::new(b_to.get().add(j * depth), 0, 0) } else { b.offset_to(0, j) };
                         let to = c.get().add((i0 + i) * c_row + j0 + j);
-                        dispatch(Block { m, n, k: depth, a, a_packed, b, b_packed, c: to, c_row, accumulate });
+                        dispatch(Block { m, n, k: depth, a, a_packed, b, b_packed, c: to, c_row, accumulate, next });
                     }
                 };
-                run(rows.saturating_mul(cols).saturating_mul(depth), rows.div_ceil(height) * across, &block);
+                // a vector that is not full takes as long as one that is
+                let full = cols.next_multiple_of(ALIGN / size_of::<T>());
+                run(rows.saturating_mul(full).saturating_mul(depth), rows.div_ceil(height) * across, &block);
             }
         }
     }
@@ -368,7 +403,7 @@ fn tile(rows: usize, cols: usize, work: usize) -> (usize, usize) {
         return (TASK_ROWS, cols);
     }
     let (mut height, mut width) = (TASK_ROWS, cols);
-    while rows.div_ceil(height) < 4 * threads && height > 4 * ROWS && height * cols * work > TASK_WORK {
+    while rows.div_ceil(height) < 2 * threads && height > 4 * ROWS && height * cols * work > TASK_WORK {
         height /= 2;
     }
     let tasks = |width: usize| rows.div_ceil(height) * cols.div_ceil(width);

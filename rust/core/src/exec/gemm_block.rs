@@ -35,7 +35,39 @@ pub(super) struct Block<T> {
     pub c: *mut T,
     pub c_row: usize,
     pub accumulate: bool,
+    /// What will be wanted next.
+    pub next: Lines,
 }
+
+/// Lines of memory that are brought to the second cache beside a product whose rows on the left are read in place: small
+/// matrices pass by faster than the machine would fetch them by itself.
+#[derive(Clone, Copy)]
+pub(super) struct Lines {
+    pub from: [*const u8; 3],
+    pub counts: [usize; 3],
+}
+
+// SAFETY: addresses that nobody reads or writes at.
+unsafe impl Sync for Lines {}
+
+impl Lines {
+    pub const NONE: Lines = Lines { from: [std::ptr::null(); 3], counts: [0; 3] };
+
+    /// Line i of all, and how far it is from there to the next one; `otherwise` if there are not so many.
+    #[inline(always)]
+    fn at(&self, mut i: usize, otherwise: *const u8) -> (*const u8, usize) {
+        for (from, &count) in self.from.iter().zip(&self.counts) {
+            if i < count {
+                return (from.wrapping_add(i * LINE), LINE);
+            }
+            i -= count;
+        }
+        (otherwise, 0)
+    }
+}
+
+/// Bytes of a line.
+const LINE: usize = 64;
 
 impl<T: Real> Kernel<T> for Block<T> {
     #[inline(always)]
@@ -136,7 +168,9 @@ impl<T: Real> Block<T> {
                 }
             } else {
                 let a = self.a.ptr.wrapping_offset(i as isize * self.a.row);
-                self.sum_in_place::<V, R, W, PART>(&mut sums, a, b, part);
+                let tile = j / (WIDTH * V::N) * (self.m / V::MR) + i / V::MR;
+                let ahead = self.next.at(tile * self.k, b.0.cast());
+                self.sum_in_place::<V, R, W, PART>(&mut sums, a, b, part, ahead);
             }
             for r in 0..R {
                 for w in 0..W {
@@ -201,11 +235,16 @@ impl<T: Real> Block<T> {
         a: *const T,
         (mut b, b_row): (*const T, isize),
         part: usize,
+        (mut ahead, line): (*const u8, usize),
     ) {
         // one offset for all rows: sums of addresses would take the place of products
         let rows: [*const T; R] = std::array::from_fn(|r| a.wrapping_offset(r as isize * self.a.row));
         let mut offset = 0;
         for _ in 0..self.k {
+            if R == V::MR {
+                prefetch_far(ahead);
+                ahead = ahead.wrapping_add(line);
+            }
             // SAFETY: the caller's.
             unsafe { step::<V, R, W, PART>(sums, rows.map(|r| r.wrapping_offset(offset)), b, part) };
             offset += self.a.col;

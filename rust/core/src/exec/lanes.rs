@@ -21,6 +21,12 @@ pub(super) trait Lanes: Copy {
     unsafe fn load_part(p: *const Self::Elem, n: usize) -> Self;
     unsafe fn store(self, p: *mut Self::Elem);
     unsafe fn store_part(self, p: *mut Self::Elem, n: usize);
+    /// Past the caches where the machine can; p is aligned to the vector.
+    #[inline(always)]
+    unsafe fn stream(self, p: *mut Self::Elem) {
+        // SAFETY: the caller's.
+        unsafe { self.store(p) }
+    }
     unsafe fn add(self, other: Self) -> Self;
     /// self + a · b, rounded once where the instruction set can.
     unsafe fn plus_product(self, a: Self, b: Self) -> Self;
@@ -181,7 +187,7 @@ mod x86 {
     pub use std::arch::x86_64::*;
 
     macro_rules! avx512 {
-        ($v:ty, $t:ty, $n:expr, $mask:ty, $splat:ident, $load:ident, $loadm:ident, $store:ident, $storem:ident, $add:ident, $fma:ident, $sum:ident, $transpose:ident) => {
+        ($v:ty, $t:ty, $n:expr, $mask:ty, $splat:ident, $load:ident, $loadm:ident, $store:ident, $storem:ident, $stream:ident, $add:ident, $fma:ident, $sum:ident, $transpose:ident) => {
             impl Lanes for $v {
                 type Elem = $t;
                 const N: usize = $n;
@@ -213,6 +219,11 @@ mod x86 {
                     unsafe { $store(p, self) }
                 }
                 #[inline(always)]
+                unsafe fn stream(self, p: *mut $t) {
+                    // SAFETY: the trait's.
+                    unsafe { $stream(p, self) }
+                }
+                #[inline(always)]
                 unsafe fn store_part(self, p: *mut $t, n: usize) {
                     // SAFETY: the trait's.
                     unsafe { $storem(p, ((1_u32 << n) - 1) as $mask, self) }
@@ -236,12 +247,12 @@ mod x86 {
         };
     }
     #[rustfmt::skip]
-    avx512!(__m512d, f64, 8, u8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_maskz_loadu_pd, _mm512_storeu_pd, _mm512_mask_storeu_pd, _mm512_add_pd, _mm512_fmadd_pd, sum512d, transpose512d);
+    avx512!(__m512d, f64, 8, u8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_maskz_loadu_pd, _mm512_storeu_pd, _mm512_mask_storeu_pd, _mm512_stream_pd, _mm512_add_pd, _mm512_fmadd_pd, sum512d, transpose512d);
     #[rustfmt::skip]
-    avx512!(__m512, f32, 16, u16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_storeu_ps, _mm512_mask_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, sum512, transpose512);
+    avx512!(__m512, f32, 16, u16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_storeu_ps, _mm512_mask_storeu_ps, _mm512_stream_ps, _mm512_add_ps, _mm512_fmadd_ps, sum512, transpose512);
 
     macro_rules! avx2 {
-        ($v:ty, $t:ty, $n:expr, $splat:ident, $load:ident, $loadm:ident, $store:ident, $storem:ident, $add:ident, $fma:ident, $sum:ident, $mask:ident) => {
+        ($v:ty, $t:ty, $n:expr, $splat:ident, $load:ident, $loadm:ident, $store:ident, $storem:ident, $stream:ident, $add:ident, $fma:ident, $sum:ident, $mask:ident) => {
             impl Lanes for $v {
                 type Elem = $t;
                 const N: usize = $n;
@@ -268,6 +279,11 @@ mod x86 {
                     unsafe { $store(p, self) }
                 }
                 #[inline(always)]
+                unsafe fn stream(self, p: *mut $t) {
+                    // SAFETY: the trait's.
+                    unsafe { $stream(p, self) }
+                }
+                #[inline(always)]
                 unsafe fn store_part(self, p: *mut $t, n: usize) {
                     // SAFETY: the trait's.
                     unsafe { $storem(p, $mask(n), self) }
@@ -291,9 +307,9 @@ mod x86 {
         };
     }
     #[rustfmt::skip]
-    avx2!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskload_pd, _mm256_storeu_pd, _mm256_maskstore_pd, _mm256_add_pd, _mm256_fmadd_pd, sum256d, mask64);
+    avx2!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskload_pd, _mm256_storeu_pd, _mm256_maskstore_pd, _mm256_stream_pd, _mm256_add_pd, _mm256_fmadd_pd, sum256d, mask64);
     #[rustfmt::skip]
-    avx2!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_storeu_ps, _mm256_maskstore_ps, _mm256_add_ps, _mm256_fmadd_ps, sum256, mask32);
+    avx2!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_storeu_ps, _mm256_maskstore_ps, _mm256_stream_ps, _mm256_add_ps, _mm256_fmadd_ps, sum256, mask32);
 
     /// Eight rows of eight: pairs of rows first, then their quarters.
     #[inline(always)]

@@ -3,6 +3,7 @@
 pub mod array;
 pub mod buffer;
 pub mod control;
+pub mod divide;
 mod factor;
 pub mod gemm;
 mod gemm_block;
@@ -18,5 +19,6 @@ pub mod region;
 pub mod rows;
 pub mod run;
 pub mod straight;
+mod stream;
 pub mod strided;
 mod symmetric;

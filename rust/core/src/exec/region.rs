@@ -13,6 +13,7 @@ use super::narrow::RowsKernel;
 use super::pool;
 use super::rows::{Edges, RowInstr};
 use super::straight::put;
+use super::stream;
 use super::strided::Strided;
 use crate::math::Kernel;
 use crate::math::reduce::{AccumulateKernel, BLOCK, ReduceKernel};
@@ -54,6 +55,8 @@ pub struct Mem {
     pub written: bool,
     /// Whether those who use it leave out what they may not touch.
     pub masked: bool,
+    /// Written past the caches: large, and not read by the plan again.
+    pub streamed: bool,
     /// A register that takes the place of the array in a block where it cannot be used directly.
     pub spill: usize,
 }
@@ -154,14 +157,64 @@ const PARALLEL: usize = 20_000;
 /// Arrays of more bytes lie beyond the second-level cache: while a block is computed, the next one is fetched.
 const FAR: usize = 1 << 20;
 
-/// Asks for what lies from p on, to read it or to write it.
+/// What the next block reads and writes, asked for bit by bit between the instructions of this one: a core waits for some
+/// sixteen lines at a time, and stands still where it is asked for more.
+struct Ahead {
+    /// From where, how many lines, and whether they will be written.
+    streams: Vec<(*const u8, usize, bool)>,
+    lines: usize,
+    instrs: usize,
+    quota: usize,
+}
+
+impl Ahead {
+    fn new(instrs: usize) -> Ahead {
+        Ahead { streams: Vec::new(), lines: 0, instrs, quota: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.streams.clear();
+        self.lines = 0;
+    }
+
+    fn add(&mut self, p: *const u8, bytes: usize, write: bool) {
+        let lines = bytes.div_ceil(ALIGN);
+        self.streams.push((p, lines, write));
+        self.lines += lines;
+    }
+
+    /// All of it has been said: how much to ask for at a time.
+    fn begin(&mut self) {
+        self.quota = self.lines.div_ceil(self.instrs.max(1));
+    }
+
+    /// Asks for some of it.
+    #[inline]
+    fn fetch(&mut self) {
+        let mut left = self.quota;
+        while left > 0
+            && let Some((p, lines, write)) = self.streams.last_mut()
+        {
+            let some = left.min(*lines);
+            fetch(*p, some, *write);
+            *p = p.wrapping_add(some * ALIGN);
+            *lines -= some;
+            left -= some;
+            if *lines == 0 {
+                self.streams.pop();
+            }
+        }
+    }
+}
+
+/// Asks for so many lines from p on, to read or to write them.
 #[inline]
-fn fetch(p: *const u8, bytes: usize, write: bool) {
+fn fetch(p: *const u8, lines: usize, write: bool) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
-        for line in (0..bytes).step_by(ALIGN) {
-            let at = p.wrapping_add(line).cast();
+        for line in 0..lines {
+            let at = p.wrapping_add(line * ALIGN).cast();
             // SAFETY: a hint, which may be of any address.
             unsafe {
                 match write {
@@ -172,7 +225,7 @@ fn fetch(p: *const u8, bytes: usize, write: bool) {
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (p, bytes, write);
+    let _ = (p, lines, write);
 }
 
 pub(super) struct Block {
@@ -181,6 +234,13 @@ pub(super) struct Block {
     /// The first row and column.
     pub row: usize,
     pub column: usize,
+}
+
+impl Block {
+    /// Whether its part of an array that begins there is whole lines.
+    fn fills_lines(&self, array: *mut u8, step: usize) -> bool {
+        (array as usize + self.start * step).is_multiple_of(ALIGN) && (self.len * step).is_multiple_of(ALIGN)
+    }
 }
 
 impl Region {
@@ -294,6 +354,8 @@ impl Region {
                 unsafe { view.load(bases.at(*place), 0, longest.min(self.n), at(&ptrs, *dst)) };
             }
         }
+        let _fence = self.mems.iter().any(|m| m.streamed).then_some(stream::Fence);
+        let mut ahead = Ahead::new(self.body.len());
         // how far a task writes: up to where the next one begins, or to the end of the array's last vector
         let next = range.clone().rev().find_map(|i| self.block(i)).map_or(0, |b| b.start + b.len);
         let stop = |step: usize| if next == self.n { (next * step).next_multiple_of(ALIGN) } else { next * step };
@@ -305,7 +367,8 @@ impl Region {
                 return;
             }
             let Some(block) = self.block(i) else { continue };
-            let mut spilled = false;
+            let (mut spilled, mut streamed) = (false, false);
+            ahead.clear();
             for (m, p) in self.mems.iter().zip(&mut ptrs[1..]) {
                 if m.step == 0 {
                     continue;
@@ -317,8 +380,13 @@ impl Region {
                 let from = block.start * m.step;
                 *p = bases.at(m.place).wrapping_add(from);
                 let bytes = block.len * m.step;
+                if m.streamed && block.fills_lines(bases.at(m.place), m.step) {
+                    *p = registers.wrapping_add(m.spill);
+                    streamed = true;
+                    continue;
+                }
                 if self.n * m.step > FAR {
-                    fetch(p.wrapping_add(bytes), bytes, m.written);
+                    ahead.add(p.wrapping_add(bytes), bytes, m.written);
                 }
                 if m.masked {
                     continue;
@@ -355,7 +423,9 @@ impl Region {
                     *p = register;
                 }
             }
+            ahead.begin();
             for instr in &self.body {
+                ahead.fetch();
                 // SAFETY: operands are registers of a whole block, or arrays whose vectors may be used as above.
                 unsafe {
                     match instr {
@@ -393,10 +463,22 @@ impl Region {
             if spilled {
                 for (m, p) in self.mems.iter().zip(&ptrs[1..]) {
                     let register = registers.wrapping_add(m.spill);
-                    if m.written && !m.leaf && *p == register {
-                        let to = bases.at(m.place).wrapping_add(block.start * m.step);
+                    let array = bases.at(m.place);
+                    let done = m.streamed && block.fills_lines(array, m.step);
+                    if m.written && !m.leaf && *p == register && !done {
+                        let to = array.wrapping_add(block.start * m.step);
                         // SAFETY: the block lies in the array, whose elements are this task's.
                         unsafe { std::ptr::copy_nonoverlapping(register, to, block.len * m.step) };
+                    }
+                }
+            }
+            if streamed {
+                for m in &self.mems {
+                    let (register, array) = (registers.wrapping_add(m.spill), bases.at(m.place));
+                    if m.streamed && block.fills_lines(array, m.step) {
+                        let to = array.wrapping_add(block.start * m.step);
+                        // SAFETY: as above, both aligned.
+                        unsafe { stream::copy(register, to, block.len * m.step) };
                     }
                 }
             }

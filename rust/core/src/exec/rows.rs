@@ -4,7 +4,9 @@
 #![allow(unsafe_code)]
 
 use super::buffer::Buffer;
+use super::divide::DivideKernel;
 use super::gemv;
+use super::lanes::{self, Lanes, Real};
 use super::narrow::RowsKernel;
 use super::region::{Bases, Block, BlockFold, Operand, Place, Region, at};
 use super::straight::put;
@@ -25,6 +27,8 @@ pub enum RowInstr {
     Fold { fold: Box<RowFold>, src: Operand, dst: Operand },
     /// Each number to a row.
     Spread { size: usize, src: Operand, dst: Operand },
+    /// The rows, divided by a number each.
+    Divide { f: DivideKernel, src: Operand, column: Operand, dst: Operand },
     /// A column to its place in memory.
     Store { size: usize, src: Operand, place: Place },
     /// The product of each row with a vector.
@@ -121,11 +125,16 @@ impl Region {
                 RowInstr::Fold { fold, src, dst } => fold.run(rows, self.row, at(ptrs, *src), at(ptrs, *dst)),
                 RowInstr::Spread { size, src, dst } => {
                     let (src, dst) = (at(ptrs, *src), at(ptrs, *dst));
+                    let row = self.row;
+                    // vectors of numbers carry any bits
                     match size {
-                        1 => spread::<u8>(rows, self.row, src, dst),
-                        4 => spread::<u32>(rows, self.row, src, dst),
-                        _ => spread::<u64>(rows, self.row, src, dst),
+                        1 => (0..rows).for_each(|i| dst.add(i * row).write_bytes(src.add(i).read(), row)),
+                        4 => lanes::dispatch(Spread::<f32> { rows, row, src: src.cast(), dst: dst.cast() }),
+                        _ => lanes::dispatch(Spread::<f64> { rows, row, src: src.cast(), dst: dst.cast() }),
                     }
+                }
+                RowInstr::Divide { f, src, column, dst } => {
+                    f(rows, self.row, at(ptrs, *dst), at(ptrs, *src), at(ptrs, *column));
                 }
                 RowInstr::Store { size, src, place } => {
                     let to = bases.at(*place).add(block.row * size);
@@ -263,12 +272,30 @@ impl RowFold {
     }
 }
 
-/// # Safety
-/// `src` has a T for each row, dst room for the rows.
-unsafe fn spread<T: Copy>(rows: usize, row: usize, src: *const u8, dst: *mut u8) {
-    let (src, dst) = (src.cast::<T>(), dst.cast::<T>());
-    for i in 0..rows {
-        // SAFETY: the caller's.
-        unsafe { std::slice::from_raw_parts_mut(dst.add(i * row), row).fill(*src.add(i)) };
+/// Each number of a column to a row.
+struct Spread<T> {
+    rows: usize,
+    row: usize,
+    src: *const T,
+    dst: *mut T,
+}
+
+impl<T: Real> lanes::Kernel<T> for Spread<T> {
+    #[inline(always)]
+    unsafe fn run<V: Lanes<Elem = T>>(self) {
+        // SAFETY: whoever made this says that `src` has a number for each row, and `dst` room for the rows; the caller has the
+        // instruction set.
+        unsafe {
+            for i in 0..self.rows {
+                let (x, to) = (V::splat(self.src.add(i).read()), self.dst.add(i * self.row));
+                let whole = self.row / V::N * V::N;
+                for j in (0..whole).step_by(V::N) {
+                    x.store(to.add(j));
+                }
+                if whole < self.row {
+                    x.store_part(to.add(whole), self.row - whole);
+                }
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Batch, Cotangents, Op, Primitive, ReduceOp, Reverse, Zeros};
+use super::{Batch, Cotangents, Op, Primitive, ReduceOp, Reverse, Unary, Zeros};
 use crate::tape::{Axes, DType, NodeId, Shape, Tape, shape};
 use crate::{Error, Result};
 
@@ -123,7 +123,11 @@ impl Tape {
         let axes: Axes =
             (0..from.len()).filter(|&i| i < extra || (to[i - extra] == 1 && from[i] != 1)).map(|i| i as u8).collect();
         let op = if self.dtype(g) == DType::Bool { ReduceOp::Any } else { ReduceOp::Sum };
+        // what is many becomes one first, and changes its sign afterwards
+        let negative = !axes.is_empty() && *self.op(g) == Op::Unary(Unary::Neg);
+        let g = if negative { self.input(g, 0) } else { g };
         let s = self.reduce(op, g, &axes)?;
+        let s = if negative { self.neg(s)? } else { s };
         self.reshape(s, to)
     }
 

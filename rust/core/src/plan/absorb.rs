@@ -21,6 +21,8 @@ pub struct Absorption {
     pub additions: Vec<Option<Absorbed>>,
     /// Whether a node is a product that an addition stands for.
     pub absorbed: Vec<bool>,
+    /// Whether a product is added to a node, where that lies.
+    pub added_to: Vec<bool>,
 }
 
 /// Which additions do their products' work. The bits stay: sums of up to [`ONE_PASS`] products are added when they are done.
@@ -28,7 +30,8 @@ pub fn absorption(p: &Program) -> Absorption {
     let count = p.nodes.len();
     let products = |i: u32| matches!(p.nodes[i as usize].op, Op::MatMul(_));
     if !(0..count as u32).any(products) {
-        return Absorption { additions: vec![None; count], absorbed: vec![false; count] };
+        let none = vec![false; count];
+        return Absorption { additions: vec![None; count], absorbed: none.clone(), added_to: none };
     }
     let mut uses = vec![0u32; count];
     for n in &p.nodes {
@@ -49,7 +52,8 @@ pub fn absorption(p: &Program) -> Absorption {
         // with one row or column the order of the sum is another one
         from[rank - 1] <= ONE_PASS && n.shape[rank - 1] > 1 && n.shape[rank - 2] > 1
     };
-    let mut a = Absorption { additions: vec![None; count], absorbed: vec![false; count] };
+    let none = vec![false; count];
+    let mut a = Absorption { additions: vec![None; count], absorbed: none.clone(), added_to: none };
     for (i, n) in p.nodes.iter().enumerate() {
         if n.op != Op::Binary(Binary::Add) {
             continue;
@@ -67,6 +71,7 @@ pub fn absorption(p: &Program) -> Absorption {
         };
         if let Some(found) = found {
             a.absorbed[found.product as usize] = true;
+            a.added_to[found.to as usize] = true;
             a.additions[i] = Some(found);
         }
     }

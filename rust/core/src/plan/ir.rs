@@ -230,6 +230,7 @@ impl Builder<'_> {
             Op::Reduce(r) => whole(self.reduce(r, n.inputs[0], size, dtype)?),
             // its addition does the work
             Op::MatMul(_) if self.absorption.absorbed[i] => whole(NOBODY),
+            Op::MatMul(_) if self.is_wanted_transposed(i) => self.transposed_product(i),
             Op::MatMul(_) => {
                 // strides are for the kernel to follow
                 let inputs = n.inputs.iter().map(|&x| self.strided(x)).collect();
@@ -297,6 +298,48 @@ impl Builder<'_> {
             self.ir.twins.insert(at, Twin { other, is_sine, kernel });
             self.ir.twins.insert(other, Twin { other: at, is_sine: !is_sine, kernel });
         }
+    }
+
+    /// Whether whoever reads a product would have its matrices transposed in memory.
+    fn is_wanted_transposed(&self, i: usize) -> bool {
+        let shape = &self.p.nodes[i].shape;
+        let rank = shape.len();
+        let Some(Want::Order(want)) = self.wants.get(i) else { return false };
+        if rank < 2 || shape[rank - 2] == 1 || shape[rank - 1] == 1 || self.absorption.added_to[i] {
+            return false;
+        }
+        let mut order: SmallVec<[u8; 4]> = (0..rank as u8).filter(|&a| shape[a as usize] != 1).collect();
+        let last = order.len() - 1;
+        order.swap(last - 1, last);
+        *want == order
+    }
+
+    /// Bᵀ Aᵀ for A B: the same sums in the same order, in the order in memory that is wanted.
+    fn transposed_product(&mut self, i: usize) -> Value {
+        let n = &self.p.nodes[i];
+        let rank = n.shape.len();
+        let mut perm: Axes = (0..rank as u8).collect();
+        perm.swap(rank - 2, rank - 1);
+        let turned = |shape: &Shape| -> Shape { perm.iter().map(|&a| shape[a as usize]).collect() };
+        let factors = [n.inputs[1], n.inputs[0]];
+        let inputs = factors
+            .iter()
+            .map(|&x| {
+                let _ = self.strided(x);
+                let value = self.moved(x, |v| v.transpose(&perm));
+                Ref { node: value.node, view: value.view }
+            })
+            .collect();
+        let shape = turned(&n.shape);
+        let opaque = Opaque {
+            op: n.op.clone(),
+            inputs: factors.iter().map(|&x| &self.p.nodes[x as usize]).map(|x| (turned(&x.shape), x.dtype)).collect(),
+            shape: shape.clone(),
+            results: SmallVec::new(),
+        };
+        let cost = kernel::cost(&n.op);
+        let node = self.push(Kind::Opaque(Box::new(opaque)), inputs, shape::size(&shape), n.dtype, cost);
+        self.viewed(node, View::whole(&shape).transpose(&perm))
     }
 
     /// A call of the operation of node i, on these nodes.

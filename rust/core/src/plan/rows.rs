@@ -9,8 +9,9 @@ use smallvec::SmallVec;
 
 use super::ir::{DIRECT, Ir, Kind, Node, Opaque, Ref};
 use super::view::View;
+use crate::code;
 use crate::exec::region::group_rows;
-use crate::ops::Op;
+use crate::ops::{Binary, Op};
 use crate::tape::DType;
 
 /// Rows of up to so many elements are blocks; the values of a longer one would not stay in the second-level cache.
@@ -58,6 +59,14 @@ pub fn spreads(v: &View, rows: usize, row: usize) -> bool {
         ([n], [1]) => row == 1 && *n == rows,
         _ => false,
     }
+}
+
+/// What a node divides the rows of an array by: a column.
+pub fn divisor(ir: &Ir, roles: &[Role], x: u32) -> Option<Ref> {
+    let n = &ir.nodes[x as usize];
+    let (Some(code::Op::Binary(Binary::Div)), &[_, by]) = (n.op, n.inputs.as_slice()) else { return None };
+    let row = roles[by.node as usize].column()?;
+    (by.view != DIRECT && spreads(&ir.views[by.view as usize], ir.nodes[by.node as usize].n, row)).then_some(by)
 }
 
 /// Whether every row of a view over rows of this length is the same.

@@ -9,6 +9,7 @@ use super::rows::RowDraft;
 use super::{Home, LARGE, Lower, REGISTERS, SMALL, bytes, fold_kernels, misplaced};
 use crate::Result;
 use crate::code::{At, Pass, Span, Step};
+use crate::exec::divide;
 use crate::exec::generated::Entry;
 use crate::exec::narrow;
 use crate::exec::region::{BlockFold, Instr, Mem, Operand, Place, Region};
@@ -21,7 +22,7 @@ use crate::plan::frame::Frame;
 use crate::plan::ir::{DIRECT, Fold, Ir, Kind, Node, Ref, Twin};
 use crate::plan::memory::padded;
 use crate::plan::region;
-use crate::plan::rows::{Role, repeats};
+use crate::plan::rows::{Role, divisor, repeats};
 use crate::plan::view::View;
 use crate::tape::DType;
 
@@ -33,6 +34,9 @@ fn has_long(ir: &Ir, r: &region::Region) -> bool {
 
 /// Elements of a block of several rows, at most.
 pub(super) const ROW_BLOCK: usize = 2048;
+
+/// Results of this many bytes are hardly in a cache any more when somebody reads them.
+const STREAMED: usize = 32 << 20;
 
 /// A value while a region is lowered.
 #[derive(Clone, Copy)]
@@ -143,7 +147,17 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let next = self.mems.len();
         let at = *self.mem_at.entry(((place.base, place.offset), step, inside)).or_insert(next);
         if at == next {
-            self.mems.push(Mem { place, step, leaf: false, readable, inside, written, masked: false, spill: 0 });
+            self.mems.push(Mem {
+                place,
+                step,
+                leaf: false,
+                readable,
+                inside,
+                written,
+                masked: false,
+                streamed: false,
+                spill: 0,
+            });
         }
         Local::Mem(at)
     }
@@ -263,6 +277,16 @@ impl<'l, 'a> Blocks<'l, 'a> {
                     self.cost += n.cost as usize;
                     own
                 }
+                Kind::Map(_) if let Some((column, f)) = self.divisor(x) => {
+                    self.cost += 2;
+                    let operands = [self.operand(n.inputs[0])?, column];
+                    for o in operands {
+                        self.read(o);
+                    }
+                    let dst = dst(self, x)?;
+                    self.drafts.push(Draft::Row(RowDraft::Divide { f, operands, dst }));
+                    dst
+                }
                 Kind::Map(f) => {
                     self.cost += n.cost as usize;
                     let f = self.l.chains.kernel(ir, x, *f).ok_or_else(misplaced)?;
@@ -340,7 +364,11 @@ impl<'l, 'a> Blocks<'l, 'a> {
         if !self.l.generate {
             return (nodes.iter().map(|&x| Item::Node(x)).collect(), FxHashMap::default());
         }
-        let may = |x: u32| self.l.roles[x as usize] == Role::None;
+        // what divides rows by a number each has a kernel of its own
+        let by_row = |x: u32| {
+            divisor(ir, self.l.roles, x).is_some() && divide::kernel(math::isa(), ir.nodes[x as usize].dtype).is_some()
+        };
+        let may = |x: u32| self.l.roles[x as usize] == Role::None && !by_row(x);
         let kept = |x: u32| self.l.stored[x as usize] && self.l.home_unit[x as usize] == self.unit;
         // what is reduced may go to a leaf
         let of_folds = self.r.folds.iter().flat_map(|&f| ir.nodes[f as usize].inputs.iter().map(|r| r.node));
@@ -356,7 +384,12 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let step = self.l.ir.nodes[x as usize].dtype.size();
         if self.l.stored[x as usize] && self.l.home_unit[x as usize] == self.unit {
             let place = self.l.place(x)?;
-            return Ok(self.mem(place, step, None, true));
+            let local = self.mem(place, step, None, true);
+            if let Local::Mem(k) = local {
+                // a reduction of long rows reads the array itself
+                self.mems[k].streamed = !leaf && self.is_streamed(x);
+            }
+            return Ok(local);
         }
         if leaf {
             let place = Place { base: SMALL, offset: 0 };
@@ -368,6 +401,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 inside: None,
                 written: true,
                 masked: false,
+                streamed: false,
                 spill: 0,
             });
             return Ok(Local::Mem(self.mems.len() - 1));
@@ -437,6 +471,15 @@ impl<'l, 'a> Blocks<'l, 'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a value is written past the caches: a large result that nobody else in the plan reads.
+    fn is_streamed(&self, x: u32) -> bool {
+        let ir = self.l.ir;
+        let here = |j: u32| self.r.nodes.binary_search(&j).is_ok() || self.r.folds.contains(&j);
+        matches!(self.l.home[x as usize], Home::Outside(_))
+            && bytes(&ir.nodes[x as usize]) >= STREAMED
+            && !ir.nodes.iter().enumerate().any(|(j, n)| n.inputs.iter().any(|r| r.node == x) && !here(j as u32))
     }
 
     /// The twin of a node that is computed in this region as well, from here on.
@@ -603,6 +646,9 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 RowDraft::Load { place, view, dst } => RowInstr::Load { place, view, dst: operand(dst) },
                 RowDraft::Fold { fold, src, dst } => RowInstr::Fold { fold, src: operand(src), dst: operand(dst) },
                 RowDraft::Spread { size, src, dst } => RowInstr::Spread { size, src: operand(src), dst: operand(dst) },
+                RowDraft::Divide { f, operands: [src, column], dst } => {
+                    RowInstr::Divide { f, src: operand(src), column: operand(column), dst: operand(dst) }
+                }
                 RowDraft::Store { size, src, place } => RowInstr::Store { size, src: operand(src), place },
                 RowDraft::Dot { product, matrix, vector, dst } => {
                     RowInstr::Dot { product, matrix: operand(matrix), vector, dst: operand(dst) }

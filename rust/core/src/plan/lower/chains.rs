@@ -8,7 +8,7 @@ use crate::math::{self, Kernel};
 use crate::ops::{Binary, Unary};
 use crate::plan::ir::{DIRECT, Ir, Node, Ref};
 use crate::plan::region::Schedule;
-use crate::plan::rows::Role;
+use crate::plan::rows::{Role, divisor};
 
 /// Which nodes are computed by their readers.
 #[derive(Default)]
@@ -49,7 +49,10 @@ impl Chains {
             uses[o as usize] = 2;
         }
         for (i, n) in ir.nodes.iter().enumerate() {
-            if arithmetic(n).is_none() || n.inputs.len() != 2 || schedule.roles[i] != Role::None || !free(i as u32) {
+            // what divides rows by a number each has a kernel of its own
+            let by_row = |x: usize| divisor(ir, &schedule.roles, x as u32).is_some();
+            let alone = schedule.roles[i] != Role::None || by_row(i) || !free(i as u32);
+            if arithmetic(n).is_none() || n.inputs.len() != 2 || alone {
                 continue;
             }
             let fits = |r: &Ref| {
@@ -64,6 +67,7 @@ impl Chains {
                     && c.first[x] == NONE
                     && from.n == n.n
                     && schedule.roles[x] == Role::None
+                    && !by_row(x)
                     && at_hand
             };
             if let Some(r) = n.inputs.iter().find(|r| fits(r)) {

@@ -5,13 +5,14 @@ use smallvec::SmallVec;
 use super::blocks::{Blocks, Draft, Local};
 use super::{fold_kernels, misplaced};
 use crate::Result;
+use crate::exec::divide::{self, DivideKernel};
 use crate::exec::narrow;
 use crate::exec::region::Place;
 use crate::exec::rows::{Products, RowFold};
 use crate::exec::strided::Strided;
-use crate::math::Kernel;
+use crate::math::{self, Kernel};
 use crate::plan::ir::{DIRECT, Kind, Ref};
-use crate::plan::rows::{Role, spreads};
+use crate::plan::rows::{Role, divisor, spreads};
 use crate::plan::view::View;
 
 /// An instruction on columns, with values in place of operands.
@@ -20,6 +21,7 @@ pub(super) enum RowDraft {
     Load { place: Place, view: Box<Strided>, dst: Local },
     Fold { fold: Box<RowFold>, src: Local, dst: Local },
     Spread { size: usize, src: Local, dst: Local },
+    Divide { f: DivideKernel, operands: [Local; 2], dst: Local },
     Store { size: usize, src: Local, place: Place },
     Dot { product: Products, matrix: Local, vector: Place, dst: Local },
     Weighted { product: Products, fold: u32, operands: [Local; 2] },
@@ -34,6 +36,8 @@ impl RowDraft {
             RowDraft::Map { inputs, dst, reuse, .. } => (inputs, one(dst), *reuse),
             RowDraft::Load { dst, .. } => (&[], one(dst), false),
             RowDraft::Fold { src, dst, .. } | RowDraft::Spread { src, dst, .. } => (one(src), one(dst), false),
+            // in place where nobody else reads the rows
+            RowDraft::Divide { operands, dst, .. } => (operands, one(dst), true),
             RowDraft::Store { src, .. } | RowDraft::Collect { src, .. } => (one(src), &[], false),
             RowDraft::Dot { matrix, dst, .. } => (one(matrix), one(dst), false),
             RowDraft::Weighted { operands, .. } => (operands, &[], false),
@@ -136,6 +140,15 @@ impl Blocks<'_, '_> {
         let size = self.l.ir.nodes[r.node as usize].dtype.size();
         self.drafts.push(Draft::Row(RowDraft::Spread { size, src: column, dst }));
         Some(dst)
+    }
+
+    /// The column by which an operation divides the rows of this region, and the kernel that does it.
+    pub(super) fn divisor(&self, x: u32) -> Option<(Local, DivideKernel)> {
+        let ir = self.l.ir;
+        let r = divisor(ir, self.l.roles, x)?;
+        let f = divide::kernel(math::isa(), ir.nodes[x as usize].dtype)?;
+        let here = self.l.roles[r.node as usize].column() == Some(self.r.cut.row());
+        here.then(|| Some((*self.locals.get(&r.node)?, f)))?
     }
 
     /// The product of the rows with a column, which all have their values by now.
