@@ -3,7 +3,7 @@
 import ctypes
 import mmap
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,8 @@ class Edge:
 
 
 @pytest.fixture(scope="module")
-def edges() -> Iterator[list[Edge]]:
-    yield [Edge(2200), Edge(2200)]
+def edges() -> list[Edge]:
+    return [Edge(2200), Edge(2200)]
 
 
 def rosenbrock(x: Array, y: Array) -> Array:
@@ -63,7 +63,33 @@ def rows(x: Array, y: Array) -> Array:
 
 
 FUNCTIONS = (rosenbrock, elementwise, stencil, reversed_sum, rows)
-SIZES = (3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 64, 100, 255, 256, 257, 258, 259, 511, 999, 1000, 1001, 1023, 1024, 1025, 4099)
+SIZES = (
+    3,
+    4,
+    5,
+    7,
+    8,
+    9,
+    15,
+    16,
+    17,
+    31,
+    64,
+    100,
+    255,
+    256,
+    257,
+    258,
+    259,
+    511,
+    999,
+    1000,
+    1001,
+    1023,
+    1024,
+    1025,
+    4099,
+)
 
 
 @pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)

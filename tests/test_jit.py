@@ -499,6 +499,30 @@ def test_globals_of_many_kinds() -> None:
         SETTINGS["power"], TABLE[1] = 2, 2.0
 
 
+def test_what_numpy_takes_out_of_a_small_array_in_a_closure() -> None:
+    table = np.array([2.0, 3.0, 5.0])
+    tables = {"a": np.arange(3), "b": [np.ones(2)]}
+
+    def f(x: Any) -> Any:
+        return x * table[0] + np.sum(table) + int(tables["a"][2]) * x + tables["b"][0][1]
+
+    jitted, gradient = mlgrad.jit(f), mlgrad.jit(mlgrad.grad(f))
+    for change in (
+        lambda: None,
+        lambda: table.__setitem__(0, 7.0),
+        lambda: table.__setitem__(slice(None), -1.0),
+        lambda: tables["a"].__setitem__(2, 9),
+        lambda: tables["b"][0].fill(4.0),
+    ):
+        change()
+        assert jitted(1.5) == f(1.5)
+        assert gradient(1.5) == table[0] + tables["a"][2]
+    recordings = jitted.cache_info()["recordings"]
+    for k in range(5):
+        assert jitted(float(k)) == f(float(k))
+    assert jitted.cache_info()["recordings"] == recordings
+
+
 def test_a_list_of_arrays_in_a_closure() -> None:
     ws = [X * 1.0, X * 2.0]
     f, g = jit(lambda x: sum(np.sum(w * x) for w in ws)), jit(grad(lambda x: sum(np.sum(w * x) for w in ws)))

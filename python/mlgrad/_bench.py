@@ -59,6 +59,7 @@ def best_times(
     dict of str to float
         Seconds a call, the best of all rounds.
     """
+
     def timed(call: Callable[[], Any], count: int) -> float:
         start = time.perf_counter()
         for _ in range(count):

@@ -223,7 +223,8 @@ def jit(
 
     What `f` names as closure variables and globals is compared at each call, and arrays held there are read at each
     replay. What it reaches in another way, such as attributes of objects and elements of caches, is frozen at
-    recording, and so is what NumPy makes of such an array before it meets a traced value (``a[0]``, ``np.sum(a)``). So
+    recording, and so is what NumPy makes of such an array before it meets a traced value (``a[0]``, ``np.sum(a)``),
+    where the array has more than 4 KiB or meets one as well; other arrays are compared, and recorded again. So
     are side effects: printing and appending to lists happen while recording only.
 
     Parameters

@@ -245,7 +245,7 @@ impl Jit {
                     args: call.args,
                     keywords: call.keywords,
                     leaves: call.leaves.iter().map(Leaf::kind).collect(),
-                    watch: Watch::of(f)?,
+                    watch: Watch::of(f, &recorder.arrays(py))?,
                     replay: Mutex::default(),
                     warned: Mutex::new(false),
                 });

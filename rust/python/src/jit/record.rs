@@ -61,6 +61,11 @@ impl Recorder {
         self.sources.insert(node, Source::Argument(k));
     }
 
+    /// The arrays that replays read.
+    pub fn arrays(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.held.iter().map(|(_, a)| a.clone_ref(py)).collect()
+    }
+
     /// The node that stands for an array that was seen before.
     pub fn held_node(&self, array: &Bound<'_, PyUntypedArray>) -> Option<NodeId> {
         self.held.iter().rev().find(|(_, a)| a.is(array)).map(|(n, _)| *n)

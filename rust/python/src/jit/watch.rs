@@ -1,15 +1,20 @@
 //! What a jitted function reaches from outside: closure cells and globals that its code names, through the plain Python
 //! functions that it calls. Each jitted call checks that they are still what they were at the recording.
 
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyCFunction, PyComplex, PyDict, PyFloat, PyFunction, PyInt, PyList, PyModule, PyString, PyTuple, PyType,
+    PyBool, PyBytes, PyCFunction, PyComplex, PyDict, PyFloat, PyFunction, PyInt, PyList, PyModule, PyString, PyTuple,
+    PyType,
 };
 use rustc_hash::FxHashSet;
 
 /// The code of these packages does not change under a running program.
 const SETTLED: [&str; 3] = ["numpy", "scipy", "mlgrad"];
+
+/// Arrays of so many bytes are compared.
+const SMALL: usize = 4096;
 
 /// Containers are looked into so deep.
 const DEEPEST: usize = 8;
@@ -26,6 +31,8 @@ enum Seen {
     Same(Py<PyAny>),
     /// A number or str: the same type and value.
     Equal(Py<PyAny>),
+    /// An array that is on no tape, so that what NumPy takes out of it is part of the recording: with its bytes.
+    Content(Py<PyAny>, Py<PyBytes>),
     /// A container, item by item.
     Items(Py<PyType>, Vec<(Option<Py<PyAny>>, Seen)>),
 }
@@ -37,9 +44,13 @@ pub struct Watch {
 
 impl Watch {
     /// What `f` reaches now.
-    pub fn of(f: &Bound<'_, PyAny>) -> PyResult<Watch> {
+    /// The arrays in `held` are read at each replay, the others are compared.
+    pub fn of(f: &Bound<'_, PyAny>, held: &[Py<PyAny>]) -> PyResult<Watch> {
         let mut watch = Watch::default();
         watch.function(f, &mut FxHashSet::default())?;
+        for (_, seen) in &mut watch.places {
+            seen.keep_content(f.py(), held)?;
+        }
         Ok(watch)
     }
 
@@ -186,6 +197,10 @@ fn is_settled(f: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(SETTLED.iter().any(|s| module.split('.').next() == Some(s)))
 }
 
+fn content(array: &Bound<'_, PyAny>) -> PyResult<Py<PyBytes>> {
+    Ok(array.call_method0(intern!(array.py(), "tobytes"))?.cast_into::<PyBytes>()?.unbind())
+}
+
 fn is_number(v: &Bound<'_, PyAny>) -> bool {
     v.is_exact_instance_of::<PyFloat>()
         || v.is_exact_instance_of::<PyInt>()
@@ -214,11 +229,30 @@ impl Seen {
         Ok(Seen::Same(v.clone().unbind()))
     }
 
+    /// Keeps what is in small arrays.
+    fn keep_content(&mut self, py: Python<'_>, held: &[Py<PyAny>]) -> PyResult<()> {
+        match self {
+            Seen::Same(x) => {
+                if let Ok(a) = x.bind(py).cast::<PyUntypedArray>()
+                    && a.len() * a.dtype().itemsize() <= SMALL
+                    && b"biufcmM".contains(&a.dtype().kind())
+                    && !held.iter().any(|h| h.is(&*x))
+                {
+                    *self = Seen::Content(x.clone_ref(py), content(a.as_any())?);
+                }
+                Ok(())
+            }
+            Seen::Items(_, items) => items.iter_mut().try_for_each(|(_, seen)| seen.keep_content(py, held)),
+            Seen::Nothing | Seen::Equal(_) | Seen::Content(..) => Ok(()),
+        }
+    }
+
     fn is(&self, v: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = v.py();
         Ok(match self {
             Seen::Nothing => false,
             Seen::Same(x) => x.is(v),
+            Seen::Content(x, bytes) => x.is(v) && content(v)?.bind(py).as_bytes() == bytes.bind(py).as_bytes(),
             Seen::Equal(x) => {
                 let x = x.bind(py);
                 // a nan is itself only; 0.0 and -0.0 are equal, but not the same number
