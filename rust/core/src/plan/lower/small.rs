@@ -16,10 +16,9 @@ use crate::plan::region::{self, Schedule};
 use crate::tape::DType;
 use crate::{Error, Result};
 
-/// Of more passes than this, each of which runs once, the processor does not remember where they are: those of few operations
-/// take longer than kernels.
-const MANY: usize = 256;
-const WORTH: usize = 12;
+/// Operations of passes over one vector, each of which is executed once a run: the code of more than this leaves no room in a
+/// first-level cache of 32 KiB, and everything is fetched anew in each run (18 ns for a step of a loop that takes 33).
+const ONCE: usize = 2500;
 
 /// How a pass comes to what it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,16 +91,7 @@ impl Lower<'_> {
         if !self.generate {
             return alone;
         }
-        let count = self.items.iter().flatten().filter(|i| matches!(i, Item::Pass(..))).count();
-        if count > MANY {
-            let dissolve = |item: Item| match item {
-                Item::Pass(dtype, members) if members.len() >= WORTH => vec![Item::Pass(dtype, members)],
-                other => other.nodes().iter().map(|&x| Item::Node(x)).collect(),
-            };
-            for items in &mut self.items {
-                *items = std::mem::take(items).into_iter().flat_map(dissolve).collect();
-            }
-        }
+        self.bound_code();
         // the pass of each node, from 1 on
         let mut of = vec![0u32; ir.nodes.len()];
         let mut passes = 0;
@@ -126,6 +116,46 @@ impl Lower<'_> {
             self.escapes[o as usize] = true;
         }
         alone
+    }
+
+    /// Leaves passes over one vector to kernels, the shortest first, until the code of the others is short enough.
+    fn bound_code(&mut self) {
+        let ir = self.ir;
+        let is_once = |dtype: DType, members: &[u32]| members.iter().all(|&x| is_tiny(ir.nodes[x as usize].n, dtype));
+        let mut lengths: Vec<usize> = Vec::new();
+        for item in self.items.iter().flatten() {
+            if let Item::Pass(dtype, members) = item
+                && is_once(*dtype, members)
+            {
+                lengths.push(members.len());
+            }
+        }
+        if lengths.iter().sum::<usize>() <= ONCE {
+            return;
+        }
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        let mut room = ONCE;
+        let kept = lengths.iter().take_while(|&&n| {
+            let fits = n <= room;
+            room = room.saturating_sub(n);
+            fits
+        });
+        let mut left = kept.count();
+        let least = lengths.get(left).copied().unwrap_or(0);
+        let mut split = |item: Item| match item {
+            Item::Pass(dtype, members) if is_once(dtype, &members) => {
+                // of those of one length the first ones stay
+                if members.len() >= least && left > 0 {
+                    left -= 1;
+                    return vec![Item::Pass(dtype, members)];
+                }
+                members.into_iter().map(Item::Node).collect()
+            }
+            other => vec![other],
+        };
+        for items in &mut self.items {
+            *items = std::mem::take(items).into_iter().flat_map(&mut split).collect();
+        }
     }
 
     /// One step that computes the members of a pass.
