@@ -22,6 +22,13 @@ pub struct Step {
     pub c: u32,
 }
 
+impl Step {
+    /// Whether this is a pass of generated code.
+    pub fn is_generated(&self) -> bool {
+        std::ptr::fn_addr_eq(self.f, generated as Kernel)
+    }
+}
+
 /// # Safety
 /// The operands of each step lie in the arena and are what its function expects.
 pub unsafe fn run(steps: &[Step], arena: *mut u8) {

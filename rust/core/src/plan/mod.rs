@@ -207,7 +207,10 @@ impl fmt::Display for Plan {
         )?;
         for unit in &code.units {
             match unit {
-                Unit::Steps(from, to) => writeln!(f, "straight code of {} steps", to - from)?,
+                Unit::Steps(from, to) => {
+                    let generated = code.steps[*from..*to].iter().filter(|s| s.is_generated()).count();
+                    writeln!(f, "straight code of {} steps, {generated} of them generated", to - from)?;
+                }
                 Unit::Region(r) => writeln!(f, "{r}")?,
                 Unit::Call(c) => writeln!(f, "{c}")?,
                 Unit::Products(p) => writeln!(f, "{p}")?,
