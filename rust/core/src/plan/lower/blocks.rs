@@ -32,6 +32,9 @@ fn has_long(ir: &Ir, r: &region::Region) -> bool {
     r.cut.row() > BLOCK && !r.cut.by_rows() && r.folds.iter().any(trailing)
 }
 
+/// Elements of a block of one kernel.
+const ALONE: usize = 4 * BLOCK;
+
 /// Elements of a block of several rows, at most.
 pub(super) const ROW_BLOCK: usize = 2048;
 
@@ -595,7 +598,12 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let [count, columns] = counts;
         let fit = REGISTERS / (8 * (count + streams).max(1));
         // a power of two, so that blocks fill leaves
-        let piece = 1 << fit.clamp(64, BLOCK).ilog2();
+        // what goes through one kernel, from memory to memory, need not fit a cache
+        let alone = matches!(drafts.as_slice(), [Draft::Map { .. }])
+            && self.prologue.is_empty()
+            && self.r.folds.is_empty()
+            && self.mems.iter().all(|m| m.step != 0);
+        let piece = if alone { ALONE } else { 1 << fit.clamp(64, BLOCK).ilog2() };
         let rows_a_block = if cut.by_rows() {
             (fit.min(ROW_BLOCK) / row / cut.joined()).max(1) * cut.joined()
         } else if row <= BLOCK {
