@@ -35,6 +35,9 @@ fn has_long(ir: &Ir, r: &region::Region) -> bool {
 /// Elements of a block of one kernel.
 const ALONE: usize = 4 * BLOCK;
 
+/// Rows of more elements than this are a block each.
+const ONE_ROW: usize = 512;
+
 /// Elements of a block of several rows, at most.
 pub(super) const ROW_BLOCK: usize = 2048;
 
@@ -382,6 +385,12 @@ impl<'l, 'a> Blocks<'l, 'a> {
         (items, escapes)
     }
 
+    /// Whether each block is one row, whose element of a column is a number for all of it.
+    fn one_row(&self) -> bool {
+        let cut = self.r.cut;
+        cut.by_rows() && cut.joined() == 1 && cut.row() > ONE_ROW
+    }
+
     /// Where the blocks of a value go: to memory if it is stored; to a whole leaf if a reduction wants that.
     fn result(&mut self, x: u32, leaf: bool) -> Result<Local> {
         let step = self.l.ir.nodes[x as usize].dtype.size();
@@ -433,6 +442,13 @@ impl<'l, 'a> Blocks<'l, 'a> {
         for &x in members {
             cost += ir.nodes[x as usize].cost as usize;
             composer.member(x, &mut |c, r| {
+                if let Some(column) = self.one_row().then(|| self.spread_column(r)).flatten()
+                    && ir.nodes[r.node as usize].dtype == dtype
+                {
+                    operands.push(column);
+                    let at = At { base: Some(operands.len() as u32 - 1), offset: 0 };
+                    return Ok(c.pass.push(Step::Splat(at)));
+                }
                 let local = self.operand(r)?;
                 operands.push(local);
                 let at = At { base: Some(operands.len() as u32 - 1), offset: 0 };
@@ -604,7 +620,9 @@ impl<'l, 'a> Blocks<'l, 'a> {
             && self.r.folds.is_empty()
             && self.mems.iter().all(|m| m.step != 0);
         let piece = if alone { ALONE } else { 1 << fit.clamp(64, BLOCK).ilog2() };
-        let rows_a_block = if cut.by_rows() {
+        let rows_a_block = if self.one_row() {
+            1
+        } else if cut.by_rows() {
             (fit.min(ROW_BLOCK) / row / cut.joined()).max(1) * cut.joined()
         } else if row <= BLOCK {
             (piece / row).max(1)

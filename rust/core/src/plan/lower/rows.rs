@@ -126,14 +126,18 @@ impl Blocks<'_, '_> {
         Ok(local)
     }
 
-    /// A column of this region, as rows.
-    pub(super) fn spread(&mut self, r: Ref) -> Option<Local> {
+    /// The column of this region that `r` reads as rows.
+    pub(super) fn spread_column(&self, r: Ref) -> Option<Local> {
         let column = *self.locals.get(&r.node)?;
         let rows = self.l.ir.nodes[r.node as usize].n;
         let row = self.l.roles[r.node as usize].column()?;
-        if row != self.r.cut.row() || !spreads(&self.l.ir.views[r.view as usize], rows, row) {
-            return None;
-        }
+        let spread = r.view != DIRECT && spreads(&self.l.ir.views[r.view as usize], rows, row);
+        (spread && row == self.r.cut.row()).then_some(column)
+    }
+
+    /// A column of this region, as rows.
+    pub(super) fn spread(&mut self, r: Ref) -> Option<Local> {
+        let column = self.spread_column(r)?;
         self.read(column);
         let dst = self.register();
         self.cost += 1;
