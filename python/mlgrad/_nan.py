@@ -74,36 +74,28 @@ def _only_linear(name: str, method: str, weights: Any) -> None:
         raise TypeError(f"{name}: the argument weights= is not supported for traced arrays; leave it out")
 
 
-@_implements(np.nanquantile)
-def _nanquantile(
-    a: Any,
-    q: Any,
-    axis: Any = None,
-    out: None = None,
-    overwrite_input: bool = False,
-    method: str = "linear",
-    keepdims: bool = False,
-    *,
-    weights: Any = None,
-) -> Any:
-    _only_linear("nanquantile", method, weights)
-    return _quantiles("nanquantile", a, q, axis, keepdims)
+def _levels(name: str, unit: float) -> Any:
+    """Return the rule of a function whose levels are counted in parts of `unit`."""
+
+    def rule(
+        a: Any,
+        q: Any,
+        axis: Any = None,
+        out: None = None,
+        overwrite_input: bool = False,
+        method: str = "linear",
+        keepdims: bool = False,
+        *,
+        weights: Any = None,
+    ) -> Any:
+        _only_linear(name, method, weights)
+        return _quantiles(name, a, q if unit == 1 else np.true_divide(q, unit), axis, keepdims)
+
+    return rule
 
 
-@_implements(np.nanpercentile)
-def _nanpercentile(
-    a: Any,
-    q: Any,
-    axis: Any = None,
-    out: None = None,
-    overwrite_input: bool = False,
-    method: str = "linear",
-    keepdims: bool = False,
-    *,
-    weights: Any = None,
-) -> Any:
-    _only_linear("nanpercentile", method, weights)
-    return _quantiles("nanpercentile", a, np.true_divide(q, 100), axis, keepdims)
+_implements(np.nanquantile)(_levels("nanquantile", 1))
+_implements(np.nanpercentile)(_levels("nanpercentile", 100))
 
 
 @_implements(np.nanmedian)

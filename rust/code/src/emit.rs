@@ -251,13 +251,13 @@ impl Emitter<'_> {
     }
 
     /// The memory at an address: of elements of `size` bytes, or one of them everywhere.
-    fn memory(&self, at: At, size: usize, everywhere: bool) -> MemoryOperand {
+    fn memory(&self, at: At, size: usize, everywhere: bool) -> Result<MemoryOperand> {
         let base = match at.base {
             None => Register::RSI,
-            Some(b) => POINTERS[self.bases.iter().position(|&x| x == b).unwrap_or(0)],
+            Some(b) => POINTERS[self.bases.iter().position(|&x| x == b).ok_or(Refused)?],
         };
         let index = if self.pass.span == Span::Loop && !everywhere { Register::RAX } else { Register::None };
-        MemoryOperand::new(base, index, size as u32, i64::from(at.offset), 1, everywhere, Register::None)
+        Ok(MemoryOperand::new(base, index, size as u32, i64::from(at.offset), 1, everywhere, Register::None))
     }
 
     pub fn constant(&mut self, bytes: &[u8], everywhere: bool) -> Source {
@@ -271,17 +271,17 @@ impl Emitter<'_> {
     }
 
     /// Where a vector can be read from memory, if it is not (only) in a register.
-    fn home(&mut self, v: u32) -> Option<Source> {
+    fn home(&mut self, v: u32) -> Result<Option<Source>> {
         if let Some(slot) = self.slots[v as usize] {
-            return Some(Source::Memory(slot_at(slot)));
+            return Ok(Some(Source::Memory(slot_at(slot))));
         }
-        match self.pass.steps[v as usize] {
-            Step::Load(at) => Some(Source::Memory(self.memory(at, self.pass.dtype.size(), false))),
-            Step::Splat(at) => Some(Source::Memory(self.memory(at, self.pass.dtype.size(), true))),
+        Ok(match self.pass.steps[v as usize] {
+            Step::Load(at) => Some(Source::Memory(self.memory(at, self.pass.dtype.size(), false)?)),
+            Step::Splat(at) => Some(Source::Memory(self.memory(at, self.pass.dtype.size(), true)?)),
             Step::Number(bits) => Some(self.number(bits)),
             Step::LoadMask(_) | Step::LoadWhere(..) | Step::Inside(..) | Step::Called => None,
             Step::Op(..) | Step::Permute(..) | Step::Place(..) => None,
-        }
+        })
     }
 
     /// A vector in a register; `pinned` are values that must stay where they are.
@@ -289,7 +289,7 @@ impl Emitter<'_> {
         if let Some(r) = self.vectors.of(v) {
             return Ok(vector(r));
         }
-        let from = self.home(v);
+        let from = self.home(v)?;
         let r = self.new_vector(v, pinned)?;
         if let Some(from) = from {
             self.load(r, from)?;
@@ -326,7 +326,7 @@ impl Emitter<'_> {
     pub fn source(&mut self, v: u32, pinned: &[u32]) -> Result<Source> {
         if self.vectors.of(v).is_none()
             && self.next_after(v) == NEVER
-            && let Some(from) = self.home(v)
+            && let Some(from) = self.home(v)?
         {
             return Ok(from);
         }
@@ -366,7 +366,7 @@ impl Emitter<'_> {
         if let Some(slot) = self.slots[v as usize] {
             self.write(&Instruction::with2(Code::VEX_Kmovw_kr_km16, r, slot_at(slot))?)?;
         } else if let Step::LoadMask(at) = self.pass.steps[v as usize] {
-            let from = self.memory(at, 1, false);
+            let from = self.memory(at, 1, false)?;
             let (load, test) = match self.pass.dtype {
                 DType::F64 => (Code::EVEX_Vmovq_xmm_xmmm64, Code::EVEX_Vptestmb_kr_k1_xmm_xmmm128),
                 _ => (Code::EVEX_Vmovdqu8_xmm_k1z_xmmm128, Code::EVEX_Vptestmb_kr_k1_xmm_xmmm128),
@@ -401,7 +401,7 @@ impl Emitter<'_> {
     /// Reads what a mask allows.
     fn load_where(&mut self, k: u32, at: At, m: u32) -> Result<()> {
         let m = self.mask(m, &[m])?;
-        let from = self.memory(at, self.pass.dtype.size(), false);
+        let from = self.memory(at, self.pass.dtype.size(), false)?;
         let d = self.new_vector(k, &[])?;
         let mut load = Instruction::with2(self.width.load, d, from)?;
         load.set_op_mask(m);
@@ -417,7 +417,7 @@ impl Emitter<'_> {
         };
         if !self.is_mask(v) {
             let r = self.vector(v, &[])?;
-            let to = self.memory(at, self.pass.dtype.size(), false);
+            let to = self.memory(at, self.pass.dtype.size(), false)?;
             let mut store = Instruction::with2(self.width.store, to, r)?;
             if let Some(m) = only {
                 store.set_op_mask(m);
@@ -425,7 +425,7 @@ impl Emitter<'_> {
             return self.write(&store);
         }
         let m = self.mask(v, &s.only.map_or([v, v], |m| [m, v]))?;
-        let to = self.memory(at, 1, false);
+        let to = self.memory(at, 1, false)?;
         let ones = self.constant(&[1; 16], false);
         self.with_source(ones, |from| {
             let mut load = two(Code::EVEX_Vmovdqu8_xmm_k1z_xmmm128, Register::XMM31, from)?;

@@ -325,7 +325,8 @@ impl Builder<'_> {
         let inputs = factors
             .iter()
             .map(|&x| {
-                let _ = self.strided(x);
+                // where strides will not do, a copy takes the place of the value
+                self.strided(x);
                 let value = self.moved(x, |v| v.transpose(&perm));
                 Ref { node: value.node, view: value.view }
             })

@@ -686,8 +686,10 @@ impl<'l, 'a> Blocks<'l, 'a> {
             }),
             Draft::Pass { mut pass, operands, .. } => {
                 let place = |at: &mut At| {
-                    let o = operand(operands[at.base.unwrap_or(0) as usize]);
-                    *at = At { base: Some(o.index), offset: o.offset as i32 };
+                    if let Some(k) = at.base {
+                        let o = operand(operands[k as usize]);
+                        *at = At { base: Some(o.index), offset: o.offset as i32 };
+                    }
                 };
                 for step in &mut pass.steps {
                     if let Step::Load(at) | Step::LoadWhere(at, _) | Step::LoadMask(at) | Step::Splat(at) = step {
