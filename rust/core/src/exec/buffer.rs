@@ -403,10 +403,6 @@ impl FreeList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
-
-    /// The statistics are global: one test at a time.
-    static ALONE: Mutex<()> = Mutex::new(());
 
     #[test]
     fn classes_hold_what_was_asked_with_slack_and_little_waste() {
@@ -426,56 +422,6 @@ mod tests {
     }
 
     #[test]
-    fn recycled_aligned_and_counted() {
-        let _alone = ALONE.lock().unwrap();
-        for bytes in [0, 1, 63, 64, 1000, 100_000, 8_000_000] {
-            let mut a = Buffer::new(bytes).unwrap();
-            assert_eq!(a.as_ptr() as usize % ALIGN, 0);
-            assert_eq!(a.len_bytes(), bytes);
-            a.as_mut_slice::<u8>().fill(7);
-            // SAFETY: 64 bytes of slack are promised.
-            unsafe { a.as_mut_ptr().add(bytes).write_bytes(1, ALIGN) };
-            let address = a.as_ptr() as usize;
-            let before = bytes_in_use();
-            drop(a);
-            assert!(bytes_in_use() < before);
-            assert!(bytes_pooled() >= bytes);
-            let b = Buffer::new(bytes).unwrap();
-            assert_eq!(b.as_ptr() as usize, address, "{bytes} bytes are not recycled");
-            assert!(b.as_slice::<f64>().len() == bytes / 8);
-        }
-    }
-
-    #[test]
-    fn the_pool_is_bounded_and_prefers_recent_sizes() {
-        let _alone = ALONE.lock().unwrap();
-        trim(0);
-        let old = LIMIT.load(Relaxed);
-        set_pool_limit(1 << 20);
-        // other tests have buffers in between
-        let soon = |done: &dyn Fn() -> bool| (0..1000).any(|_| done() || (std::thread::yield_now(), false).1);
-        let bounded = |limit: usize| soon(&|| bytes_pooled() <= limit);
-        for k in 1..60 {
-            drop((0..4).map(|_| Buffer::new(k * 10_000).unwrap()).collect::<Vec<_>>());
-            assert!(bounded(1 << 20));
-            let recycled = || {
-                let kept = Buffer::new(k * 10_000).unwrap();
-                let address = kept.as_ptr();
-                drop(kept);
-                Buffer::new(k * 10_000).unwrap().as_ptr() == address
-            };
-            assert!(soon(&recycled), "the latest size is kept");
-        }
-        drop(Buffer::new(2 << 20).unwrap());
-        assert!(bounded(1 << 20));
-        set_pool_limit(0);
-        assert!(bounded(0));
-        drop(Buffer::new(100).unwrap());
-        assert!(bounded(0));
-        LIMIT.store(old, Relaxed);
-    }
-
-    #[test]
     fn what_the_machine_does_not_have_is_refused() {
         for bytes in [usize::MAX, isize::MAX as usize, isize::MAX as usize / 2, 1 << 60] {
             let error = Buffer::new(bytes).unwrap_err();
@@ -489,7 +435,6 @@ mod tests {
 
     #[test]
     fn many_threads_never_share_a_buffer() {
-        let _alone = ALONE.lock().unwrap();
         std::thread::scope(|scope| {
             for id in 0..4_u8 {
                 scope.spawn(move || {
