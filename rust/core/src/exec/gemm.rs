@@ -212,7 +212,9 @@ const FEW_COLS: usize = 2 * COLS;
 /// Bytes of `b` up to which it stays in the first-level cache as it lies.
 const SMALL_BYTES: usize = 32 << 10;
 /// Elements of `b` that are copied to the stack to make its rows contiguous.
-const SMALL_COPY: usize = 1024;
+pub(super) const SMALL_COPY: usize = 1024;
+/// Multiplications of a small product.
+pub(super) const SMALL_WORK: usize = 1 << 15;
 
 /// c = a b, or c += a b, for one pair of f32 or f64.
 ///
@@ -240,7 +242,7 @@ unsafe fn product<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumu
         if (m == 1 || n == 1) && vector(shape, a, b, c, accumulate)? {
             return Ok(());
         }
-        if k <= KC && n * k <= SMALL_COPY && m * n * k <= 1 << 15 {
+        if k <= KC && n * k <= SMALL_COPY && m * n * k <= SMALL_WORK {
             small(shape, a, b, c, accumulate);
             return Ok(());
         }
@@ -256,7 +258,10 @@ unsafe fn product<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumu
 }
 
 /// A small product at once, b read in place or copied to the stack.
-unsafe fn small<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, mut b: Mat<T>, c: *mut T, accumulate: bool) {
+///
+/// # Safety
+/// As for [`matmul`]; k is at most [`ONE_PASS`], and n · k at most [`SMALL_COPY`].
+pub(super) unsafe fn small<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, mut b: Mat<T>, c: *mut T, accumulate: bool) {
     let mut copy = [const { std::mem::MaybeUninit::<T>::uninit() }; SMALL_COPY];
     // SAFETY: the caller's; the copy holds k rows of n.
     unsafe {

@@ -14,6 +14,7 @@ use super::gemv::Products;
 use super::node::Call;
 use super::pool;
 use super::region::{Bases, Place, Region};
+use super::small_product::SmallProduct;
 use super::straight::{self, Step};
 use super::strided::Strided;
 use crate::code::Module;
@@ -116,6 +117,7 @@ pub struct Code {
     pub folds: Vec<Box<straight::SmallFold>>,
     pub runs: Vec<Box<straight::Runs>>,
     pub outside: Vec<Box<straight::Outside>>,
+    pub products: Vec<Box<SmallProduct>>,
     /// The code of passes.
     pub module: Option<Module>,
     pub nanoseconds: usize,

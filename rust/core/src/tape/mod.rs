@@ -117,10 +117,11 @@ thread_local! {
 /// What a tape leaves behind that may belong to others as well: to be dropped where no lock is held.
 pub struct Remains {
     nodes: Vec<Node>,
-    _rules: Option<Box<(FxHashMap<NodeId, Rules>, Closings, FxHashMap<Custom, Arc<Closed>>)>>,
+    _rules: Option<Box<AllRules>>,
 }
 
 type Closings = FxHashMap<(NodeId, bool), Arc<Closing>>;
+type AllRules = (FxHashMap<NodeId, Rules>, Closings, FxHashMap<Custom, Arc<Closed>>);
 
 impl Drop for Remains {
     fn drop(&mut self) {
