@@ -109,6 +109,11 @@ pub fn is_ndarray(object: &Bound<'_, PyAny>) -> bool {
     numpy_class(object.py(), "ndarray").is_ok_and(|class| object.get_type_ptr() == class.as_type_ptr())
 }
 
+/// Whether the elements are floating-point numbers.
+pub fn is_inexact(array: &Bound<'_, PyUntypedArray>) -> bool {
+    matches!(array.dtype().kind(), b'f' | b'c')
+}
+
 /// A subclass that changes what the elements mean (masked arrays, `np.matrix`) would be computed with wrongly.
 pub fn refuse_subclass(array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
     let py = array.py();

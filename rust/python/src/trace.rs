@@ -237,10 +237,10 @@ impl Trace {
             Some(plan) if plan.is_brief() => {
                 let state = self.access();
                 let Some(params) = recipe.params(&state.tape, plan) else { return Ok(None) };
-                let results = plan.run(&params);
+                let answers = plan.run(&params).map(|results| recipe.answers(&state.tape, results));
                 drop(params);
                 drop(state);
-                results.or_raise(py)?
+                return answers.or_raise(py);
             }
             Some(plan) => {
                 let Some(values) = recipe.values(&self.access().tape) else { return Ok(None) };
