@@ -5,7 +5,7 @@
 //! π/2 and r1 is smaller than n P2. Beyond 2^20 the lanes are reduced one by one with integers.
 
 use super::dd::{fast_two_sum, quotient};
-use super::simd::{Element, Simd64, even_odd};
+use super::simd::{Element, Simd64, estrin};
 use super::tables as t;
 
 /// x reduced: r, what it lacks, and the bits whose last two count the quarter turns.
@@ -98,8 +98,8 @@ fn sin_cos<V: Simd64>(r: V, rl: V) -> ((V, V), (V, V)) {
     let r2 = r * r;
     let half = r2 * V::c(0.5);
     let (w, e) = fast_two_sum(V::c(1.0), -half);
-    let sin_low = (r * r2).mla(even_odd(r2, &t::SIN_POLY), rl * w);
-    let cos_low = (r2 * r2).mla(even_odd(r2, &t::COS_POLY), (-r).mla(rl, e));
+    let sin_low = (r * r2).mla(estrin(r2, &t::SIN_POLY), rl * w);
+    let cos_low = (r2 * r2).mla(estrin(r2, &t::COS_POLY), (-r).mla(rl, e));
     ((r, sin_low), (w, cos_low))
 }
 
