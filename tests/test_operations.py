@@ -650,7 +650,7 @@ def test_every_instruction_set(isa: str) -> None:
         env={**os.environ, "MLGRAD_ISA": isa},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
