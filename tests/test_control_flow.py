@@ -528,6 +528,45 @@ def test_stop_gradient_in_a_body():
     np.testing.assert_allclose(mlgrad.jvp(f, (x,), (1.0,))[1], (x + 1) * c1 + 1)
 
 
+LOOPS = {
+    "scan": lambda step, x: scan(lambda c, _: (step(c), None), x, length=3)[0],
+    "fori_loop": lambda step, x: fori_loop(0, 3, lambda i, c: step(c), x),
+    "while_loop": lambda step, x: while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, step(c[1])), (0, x))[1],
+    "the condition of while_loop": lambda step, x: while_loop(lambda c: step(c) < 9.0, lambda c: c + 1.0, x),
+    "cond in scan": lambda step, x: scan(lambda c, _: (cond(c > -9, step, step, c), None), x, length=3)[0],
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_loop_does_not_write_into_arrays_from_outside(name):
+    """The body is recorded once: the write would not happen at each step."""
+
+    def f(x):
+        buffer = x * 1.0
+
+        def step(c):
+            buffer[0] *= 2
+            return c + buffer[0] * buffer[1]
+
+        return LOOPS[name](step, 0.5)
+
+    for transform in (mlgrad.grad, mlgrad.jit, mlgrad.vmap):
+        with pytest.raises(TypeError, match=r"writes into an array from outside.*y = y.copy\(\)"):
+            transform(f)(np.ones((3, 3) if transform is mlgrad.vmap else 3))
+
+    def inside(x):
+        def step(c):
+            buffer = mnp.array(x)
+            buffer[0] *= 2
+            buffer[1:] += c
+            return c + buffer[0] * buffer[1]
+
+        return LOOPS[name](step, 0.5)
+
+    x = np.array([0.3, 0.2, 1.0])
+    check_grads(inside, (x,), order=2)
+
+
 # -- size
 
 

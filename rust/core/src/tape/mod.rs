@@ -330,6 +330,11 @@ impl Tape {
         self.scopes.len() as u32
     }
 
+    /// The scope that was opened last, open or not; 0 before the first.
+    pub fn latest_scope(&self) -> u32 {
+        self.scopes.len() as u32
+    }
+
     /// From here on whatever is recorded belongs to the scope, whether or not it depends on its arguments: in a branch that is
     /// not taken nothing is computed.
     pub fn push_floor(&mut self, scope: u32) {
