@@ -366,6 +366,21 @@ def test_margins_and_quantiles_of_other_dtypes(dtype):
         np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_the_gradient_beside_infinities():
+    for bad in (np.inf, -np.inf, np.nan):
+        x = np.array([0.5, 1.0, bad, 4.0, -1.0, 2.0, 0.25])
+        for spacing in (1.0, 0.3, np.array([0.0, 1.0, 1.5, 3.0, 4.0, 6.0, 6.5])):
+            np.testing.assert_allclose(mlgrad.jit(np.gradient)(x, spacing), np.gradient(x, spacing), rtol=1e-12)
+
+
+def test_the_median_beside_infinities():
+    x = np.array([[1.0, np.inf, -2.0, np.nan], [np.inf, np.inf, 1.0, np.inf], [-np.inf, 0.5, 2.0, np.nan]])
+    for axis in (0, 1, None):
+        for f in (np.nanmedian, np.median):
+            np.testing.assert_array_equal(mlgrad.jit(f, static_argnums=1)(x, axis), f(x, axis))
+
+
 def test_the_sign_of_zero_in_a_running_product():
     for x in ([-1.0, 0.0, 2.0], [-0.0, 1.0, 2.0], [0.0, -1.0, -1.0], [1.0, -0.0, -3.0, -0.0]):
         for dtype in (float, np.float32):

@@ -72,6 +72,23 @@ def _place(method: str, n: Any, q: Any) -> Any:
     return {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}.get(method, lambda place: place)(place)
 
 
+def _between(method: str, rows: Any, count: Any, levels: Any) -> Any:
+    """Return the quantiles of sorted rows, of which the first `count` elements count."""
+    place = _place(method, count, np.reshape(levels, levels.shape + (1,) * count.ndim))
+    inside = (place >= 0) & (place < count - 1)
+    place = np.clip(place, 0, count - 1)
+    below = np.floor(place)
+    index = np.stack((below, np.minimum(below + 1, count - 1)), axis=-1).astype(np.int64)
+    ends = np.take_along_axis(np.broadcast_to(rows, levels.shape + rows.shape), index, axis=-1)
+    out = ends[..., 0]
+    if method in _CHOOSING:
+        return out
+    share = place - below
+    if method == "averaged_inverted_cdf":
+        share = np.where(inside, np.where(share == 0, 0.5, 1.0), 0.0)
+    return out + share.astype(rows.dtype) * (ends[..., 1] - out)
+
+
 def _quantiles(name: str, a: Any, q: Any, axis: Any, keepdims: bool, method: str = "linear") -> Any:
     """Return the quantiles of what is not nan; nan where there is nothing."""
     a, levels = _inexact(a), known(q)
@@ -86,18 +103,12 @@ def _quantiles(name: str, a: Any, q: Any, axis: Any, keepdims: bool, method: str
     # nan comes last
     rows = np.sort(rows, axis=-1)
     count = np.maximum(np.sum(~np.isnan(rows), axis=-1), 1)
-    place = _place(method, count, np.reshape(levels, levels.shape + (1,) * count.ndim))
-    inside = (place >= 0) & (place < count - 1)
-    place = np.clip(place, 0, count - 1)
-    below = np.floor(place)
-    index = np.stack((below, np.minimum(below + 1, count - 1)), axis=-1).astype(np.int64)
-    ends = np.take_along_axis(np.broadcast_to(rows, levels.shape + rows.shape), index, axis=-1)
-    out = ends[..., 0]
-    if method not in _CHOOSING:
-        share = place - below
-        if method == "averaged_inverted_cdf":
-            share = np.where(inside, np.where(share == 0, 0.5, 1.0), 0.0)
-        out = out + share.astype(a.dtype) * (ends[..., 1] - out)
+    if method == "median":
+        index = np.stack(((count - 1) // 2, count // 2), axis=-1)
+        low, high = np.moveaxis(np.take_along_axis(rows, index, axis=-1), -1, 0)
+        out = np.where(count % 2 == 1, low, (low + high) * 0.5)
+    else:
+        out = _between(method, rows, count, levels)
     if keepdims:
         shape = [1 if k in axes else n for k, n in enumerate(a.shape)]
         out = np.reshape(out, (*levels.shape, *shape))
@@ -139,4 +150,4 @@ _implements(np.nanpercentile)(_levels("nanpercentile", 100))
 def _nanmedian(
     a: Any, axis: Any = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False
 ) -> Any:
-    return _quantiles("nanmedian", a, 0.5, axis, keepdims)
+    return _quantiles("nanmedian", a, 0.5, axis, keepdims, "median")
