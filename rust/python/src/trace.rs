@@ -44,6 +44,8 @@ pub struct State {
     /// The leaves of a `Tape`, with what has been accumulated for them.
     pub gradients: FxHashMap<NodeId, Option<NodeId>>,
     pub lines: Option<Box<Lines>>,
+    /// The scopes of the loop bodies that are being recorded, one in the other.
+    pub loops: Vec<u32>,
 }
 
 /// A number of its own for each thread; cheaper than `std::thread::current`, which counts references.
@@ -97,6 +99,7 @@ impl Trace {
                 recorder: None,
                 gradients: FxHashMap::default(),
                 lines: None,
+                loops: Vec::new(),
             }),
             jit,
             keeps_lines,
