@@ -146,6 +146,30 @@ pub struct Frame {
     bases: Vec<*mut u8>,
 }
 
+impl Frame {
+    pub(super) fn arena(&self) -> *mut u8 {
+        self.arena.as_mut_ptr()
+    }
+
+    /// The base of a parameter.
+    pub(super) fn param(k: usize) -> usize {
+        FIRST + k
+    }
+
+    /// The base of an output, behind so many parameters.
+    pub(super) fn output(params: usize, k: usize) -> usize {
+        FIRST + params + k
+    }
+
+    pub(super) fn base(&self, k: usize) -> *mut u8 {
+        self.bases[k]
+    }
+
+    pub(super) fn set_base(&mut self, k: usize, at: *mut u8) {
+        self.bases[k] = at;
+    }
+}
+
 /// Code, and the frames that are free.
 pub struct Runner {
     pub code: Code,
@@ -369,6 +393,21 @@ impl Runner {
         frame.bases.push(arena.wrapping_add(self.code.small));
         // SAFETY: the caller's.
         unsafe { self.bring(frame, fixed, 0) };
+        frame.bases.resize(FIRST + self.code.params.len() + self.code.outputs.len(), null_mut());
+    }
+
+    /// One more run, where the caller has put what changed: small parameters and outputs are where the slots say, the bases
+    /// of the others are set.
+    #[inline(always)]
+    pub(super) fn again(&self, frame: &Frame) -> Result<()> {
+        if let (true, [Unit::Steps(0, to)]) = (self.code.addresses.is_empty(), self.code.units.as_slice())
+            && *to <= STRETCH
+        {
+            // SAFETY: the plan laid out the arena for its steps.
+            unsafe { straight::run(&self.code.steps[..*to], frame.arena.as_mut_ptr()) };
+            return Ok(());
+        }
+        self.units(frame)
     }
 
     /// # Safety

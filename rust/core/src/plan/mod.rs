@@ -33,7 +33,7 @@ pub use rows::LONGEST as LONGEST_ROW;
 
 use crate::code;
 pub use crate::exec::run::Param;
-use crate::exec::run::{Code, Runner, Unit};
+use crate::exec::run::{Code, OutputSlot, ParamSlot, Runner, Unit};
 use crate::ops::control::body::without_rules;
 use crate::tape::Value;
 use crate::{Error, Result};
@@ -142,6 +142,11 @@ impl Plan {
     /// The length of each parameter in bytes.
     pub fn param_bytes(&self) -> impl Iterator<Item = usize> + '_ {
         self.runner.code.params.iter().map(|slot| slot.bytes)
+    }
+
+    /// What it knows about its parameters and its outputs.
+    pub(crate) fn slots(&self) -> (&[ParamSlot], &[OutputSlot]) {
+        (&self.runner.code.params, &self.runner.code.outputs)
     }
 
     /// The length of each output in bytes.

@@ -318,6 +318,14 @@ impl Program {
         finish(h, self.nodes.len(), &self.outputs, &self.params)
     }
 
+    /// The node that has the value of node `x`: under names for it.
+    pub fn value(&self, mut x: u32) -> u32 {
+        while let Op::Leaf(Leaf::Alias | Leaf::Stop | Leaf::Dense) = self.nodes[x as usize].op {
+            x = self.nodes[x as usize].inputs[0];
+        }
+        x
+    }
+
     /// A rough size, to bound caches.
     pub fn bytes(&self) -> usize {
         self.nodes.len() * size_of::<Node>() + 4 * (self.params.len() + self.outputs.len())

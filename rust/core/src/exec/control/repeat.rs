@@ -1,0 +1,280 @@
+//! A body that runs over and over, with its carries in the memory of its plan.
+//!
+//! A small carry lives where the body reads it, in the arena: after each step the body's result is copied there, one vector
+//! from the arena to the arena. A large one has two places that change roles. What a step gives as it was costs nothing.
+
+use super::moves::{self, Length};
+use super::{Prepared, Source};
+use crate::exec::buffer::{ALIGN, Buffer};
+use crate::exec::run::Frame;
+use crate::plan::Plan;
+use crate::{Error, Result};
+
+/// From, to, how much.
+type Move = (*const u8, *mut u8, Length);
+
+/// A large carry that a step writes anew: the bases of the parameter and of the output, and the place that is neither.
+struct Turning {
+    carry: usize,
+    param: usize,
+    output: usize,
+    other: *mut u8,
+}
+
+/// A place, or what a base will point at by then.
+struct Late {
+    base: usize,
+    to: *mut u8,
+    length: Length,
+}
+
+/// See the module. The memory goes back however the loop is left.
+pub struct Repeat<'a> {
+    pub plan: &'a Plan,
+    frame: Option<Box<Frame>>,
+    arena: *mut u8,
+    consts: usize,
+    /// Where each carry is before the next step.
+    at: Vec<*mut u8>,
+    lengths: Vec<Length>,
+    /// What is copied after a step, in this order.
+    moves: Vec<Move>,
+    late: Vec<Late>,
+    turning: Vec<Turning>,
+    _memory: Vec<Buffer>,
+}
+
+/// Room for a value, and for whole vectors.
+pub fn room(bytes: usize) -> usize {
+    bytes.next_multiple_of(ALIGN) + ALIGN
+}
+
+/// Hands out places of a buffer.
+struct Places {
+    memory: Option<Buffer>,
+    used: usize,
+}
+
+impl Places {
+    fn take(&mut self, length: Length) -> Result<*mut u8> {
+        let at = self.used;
+        self.used += room(length.bytes());
+        match &self.memory {
+            // places begin at whole vectors
+            Some(memory) if self.used <= memory.len_bytes() => Ok(memory.as_mut_ptr().wrapping_add(at)),
+            _ => Err(Error::Internal("a loop with more carries than it has memory for".into())),
+        }
+    }
+}
+
+impl<'a> Repeat<'a> {
+    /// # Safety
+    /// `consts` and `first`, the first carries, can be read for the lengths that the plan has for them until the last step, and
+    /// are aligned for their dtypes.
+    pub unsafe fn new(prepared: &'a Prepared, consts: &[*const u8], first: &[*const u8]) -> Result<Repeat<'a>> {
+        let plan = &*prepared.plan;
+        let sources = &prepared.sources;
+        let (params, outputs) = plan.slots();
+        if consts.len() + first.len() > params.len() || sources.len() != first.len() {
+            return Err(Error::Internal("a body with other parameters than its loop".into()));
+        }
+        let mut frame = plan.runner().frame()?;
+        // SAFETY: the caller's.
+        unsafe { plan.runner().begin(&mut frame, consts) };
+        let arena = frame.arena();
+        let lengths: Vec<Length> =
+            (0..first.len()).map(|k| Length::new(prepared.carry_bytes[k])).collect();
+        let mut r = Repeat {
+            plan,
+            frame: Some(frame),
+            arena,
+            consts: consts.len(),
+            at: Vec::with_capacity(first.len()),
+            lengths,
+            moves: Vec::with_capacity(first.len()),
+            late: Vec::new(),
+            turning: Vec::new(),
+            _memory: Vec::new(),
+        };
+        let mut places = Places { memory: None, used: 0 };
+        if prepared.room > 0 {
+            places.memory = Some(Buffer::new(prepared.room)?);
+        }
+        for (k, &from) in first.iter().enumerate() {
+            let (slot, length) = (&params[r.consts + k], r.lengths[k]);
+            let base = Frame::param(r.consts + k);
+            let is_large = matches!(sources[k], Source::Output(o) if outputs[o].copied.is_none());
+            let at = if let Some(at) = slot.copied {
+                arena.wrapping_add(at)
+            } else if is_large || sources[k] == Source::Param(r.consts + k) {
+                from.cast_mut()
+            } else {
+                places.take(length)?
+            };
+            if !std::ptr::eq(at, from) {
+                // SAFETY: the caller's; places have room for whole vectors.
+                unsafe { moves::fill([(from, at, length)].into_iter()) };
+            }
+            r.set_base(base, at);
+            r.at.push(at);
+        }
+        for (k, source) in sources.iter().enumerate() {
+            let source = match source {
+                Source::Same(other) => &sources[*other],
+                source => source,
+            };
+            let base = match *source {
+                Source::Output(o) => Frame::output(params.len(), o),
+                Source::Param(p) => Frame::param(p),
+                Source::Same(_) => return Err(Error::Internal("a carry that is as one that is as another".into())),
+            };
+            let from = match *source {
+                Source::Param(p) if p == r.consts + k => continue,
+                Source::Param(p) if p < r.consts => match params[p].copied {
+                    Some(at) => arena.wrapping_add(at),
+                    None => consts[p].cast_mut(),
+                },
+                Source::Param(p) => match sources[p - r.consts] {
+                    Source::Output(o) if outputs[o].copied.is_none() => {
+                        r.late.push(Late { base, to: r.at[k], length: r.lengths[k] });
+                        continue;
+                    }
+                    _ => r.at[p - r.consts],
+                },
+                Source::Output(o) => match (outputs[o].copied, &sources[k]) {
+                    (Some(at), _) => arena.wrapping_add(at),
+                    (None, Source::Output(_)) if params[r.consts + k].copied.is_some() => {
+                        return Err(Error::Internal("a small carry that becomes a large one".into()));
+                    }
+                    (None, Source::Output(_)) => {
+                        let one = places.take(r.lengths[k])?;
+                        let other = places.take(r.lengths[k])?;
+                        r.set_base(base, one);
+                        r.turning.push(Turning { carry: k, param: Frame::param(r.consts + k), output: base, other });
+                        continue;
+                    }
+                    (None, _) => {
+                        r.late.push(Late { base, to: r.at[k], length: r.lengths[k] });
+                        continue;
+                    }
+                },
+                Source::Same(_) => continue,
+            };
+            r.moves.push((from.cast_const(), r.at[k], r.lengths[k]));
+        }
+        r.order(&mut places)?;
+        r._memory.extend(places.memory);
+        Ok(r)
+    }
+
+    /// What another move overwrites goes to a place of its own first.
+    fn order(&mut self, places: &mut Places) -> Result<()> {
+        let is_target = |from: *const u8, list: &[Move]| list.iter().any(|m| std::ptr::eq(m.1, from));
+        if !self.moves.iter().any(|m| is_target(m.0, &self.moves)) {
+            return Ok(());
+        }
+        let (mut first, mut then, mut last) = (Vec::new(), Vec::new(), Vec::new());
+        for &(from, to, length) in &self.moves {
+            if is_target(from, &self.moves) {
+                let aside = places.take(length)?;
+                first.push((from, aside, length));
+                last.push((aside.cast_const(), to, length));
+            } else {
+                then.push((from, to, length));
+            }
+        }
+        self.moves = [first, then, last].concat();
+        Ok(())
+    }
+
+    /// Gives the outputs from `first` on, which nobody reads, places where they need such.
+    pub fn set_aside(&mut self, first: usize) -> Result<()> {
+        let (params, outputs) = self.plan.slots();
+        for (o, slot) in outputs.iter().enumerate().skip(first).filter(|(_, slot)| slot.copied.is_none()) {
+            let room = Buffer::new(room(slot.bytes))?;
+            self.set_base(Frame::output(params.len(), o), room.as_mut_ptr());
+            self._memory.push(room);
+        }
+        Ok(())
+    }
+
+    pub fn set_base(&mut self, base: usize, at: *mut u8) {
+        if let Some(frame) = &mut self.frame {
+            frame.set_base(base, at);
+        }
+    }
+
+    /// Where the arena has a parameter, if it is small and read.
+    pub fn param(&self, p: usize) -> Option<*mut u8> {
+        self.plan.slots().0[p].copied.map(|at| self.arena.wrapping_add(at))
+    }
+
+    /// Where the arena has an output after a step, if it is small.
+    pub fn output(&self, o: usize) -> Option<*mut u8> {
+        self.plan.slots().1[o].copied.map(|at| self.arena.wrapping_add(at))
+    }
+
+    pub fn carry(&self, k: usize) -> *const u8 {
+        self.at[k]
+    }
+
+    pub fn carries(&self) -> &[*mut u8] {
+        &self.at
+    }
+
+    pub fn length(&self, k: usize) -> Length {
+        self.lengths[k]
+    }
+
+    /// One step; the carries are still those from before.
+    ///
+    /// # Safety
+    /// The parameters behind the carries are where the plan has them, and all bases that it uses are set.
+    #[inline(always)]
+    pub unsafe fn run(&self) -> Result<()> {
+        match &self.frame {
+            Some(frame) => self.plan.runner().again(frame),
+            None => Err(Error::Internal("a step without memory".into())),
+        }
+    }
+
+    /// The carries become those after the step.
+    ///
+    /// # Safety
+    /// After `run`.
+    #[inline(always)]
+    pub unsafe fn advance(&mut self) {
+        // SAFETY: places were laid out for the carries, in whole vectors.
+        unsafe { moves::fill(self.moves.iter().copied()) };
+        if self.turning.is_empty() {
+            return;
+        }
+        let Some(frame) = &mut self.frame else { return };
+        for l in &self.late {
+            // SAFETY: as above.
+            unsafe { moves::fill([(frame.base(l.base).cast_const(), l.to, l.length)].into_iter()) };
+        }
+        for t in &mut self.turning {
+            let new = frame.base(t.output);
+            frame.set_base(t.param, new);
+            frame.set_base(t.output, std::mem::replace(&mut t.other, new));
+            self.at[t.carry] = new;
+        }
+    }
+
+    /// # Safety
+    /// The places have room for the carries.
+    pub unsafe fn copy_to(&self, places: impl Iterator<Item = Option<*mut u8>>) {
+        let copies = self.at.iter().zip(&self.lengths).zip(places);
+        // SAFETY: the caller's.
+        unsafe { moves::put(copies.filter_map(|((&from, &length), to)| Some((from.cast_const(), to?, length)))) };
+    }
+}
+
+impl Drop for Repeat<'_> {
+    fn drop(&mut self) {
+        if let Some(frame) = self.frame.take() {
+            self.plan.runner().give_back(frame);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Stages that run while a condition holds, with what the later ones read of the earlier ones.
+
+use super::moves::{self, Length};
+use super::repeat::Repeat;
+use super::{Once, Watch};
+use crate::exec::buffer::{ALIGN, Buffer};
+use crate::exec::node::Call;
+use crate::exec::region::Bases;
+use crate::exec::run::Frame;
+use crate::ops::control::While;
+use crate::{Error, Result};
+
+/// What a stage had in some of its carries before the first step and after each: one entry after the other, each with all of
+/// these carries.
+struct Stack {
+    /// The carries, where they begin in an entry, and how much of it they are.
+    kept: Vec<(usize, usize, Length)>,
+    memory: Option<Buffer>,
+    /// Of an entry.
+    bytes: usize,
+    len: usize,
+}
+
+/// Entries that a stack begins with, and bytes, at most.
+const ENTRIES: usize = 64;
+const START: usize = 16 << 10;
+
+impl Stack {
+    /// For the carries of stage `s` that somebody reads, with their lengths.
+    fn new(w: &While, s: usize, length: impl Fn(usize) -> Length) -> Result<Stack> {
+        let mut kept: Vec<(usize, usize, Length)> = Vec::new();
+        let mut bytes = 0;
+        for r in w.stages[s + 1..].iter().flat_map(|later| &later.reads).filter(|r| usize::from(r.stage) == s) {
+            let k = usize::from(r.slot);
+            if kept.iter().any(|x| x.0 == k) {
+                continue;
+            }
+            let length = length(k);
+            // what is read in place begins with a whole vector
+            if length.bytes() > ALIGN {
+                bytes = usize::next_multiple_of(bytes, ALIGN);
+            }
+            kept.push((k, bytes, length));
+            bytes += length.bytes().next_multiple_of(8);
+        }
+        if kept.iter().any(|x| x.2.bytes() > ALIGN) {
+            bytes = bytes.next_multiple_of(ALIGN);
+        }
+        let memory = if kept.is_empty() { None } else { Some(Buffer::new((bytes * ENTRIES).min(START).max(bytes))?) };
+        Ok(Stack { kept, memory, bytes, len: 0 })
+    }
+
+    /// # Safety
+    /// The carries can be read.
+    #[inline(always)]
+    unsafe fn push(&mut self, body: &Repeat<'_>) -> Result<()> {
+        let Some(memory) = &self.memory else { return Ok(()) };
+        let used = self.len * self.bytes;
+        let mut end = memory.as_mut_ptr().wrapping_add(used);
+        if used + self.bytes > memory.len_bytes() {
+            let more = Buffer::new((used + self.bytes) * 2)?;
+            // SAFETY: the new buffer is larger.
+            unsafe { std::ptr::copy_nonoverlapping(memory.as_ptr(), more.as_mut_ptr(), used) };
+            end = more.as_mut_ptr().wrapping_add(used);
+            self.memory = Some(more);
+        }
+        // SAFETY: there is room, and the caller's.
+        unsafe { moves::put(self.kept.iter().map(|&(k, at, length)| (body.carry(k), end.wrapping_add(at), length))) };
+        self.len += 1;
+        Ok(())
+    }
+
+    fn at(&self, i: usize) -> *mut u8 {
+        self.memory.as_ref().map_or(std::ptr::null_mut(), |m| m.as_mut_ptr().wrapping_add(i * self.bytes))
+    }
+
+    /// Where carry k begins in an entry.
+    fn place(&self, k: usize) -> Result<usize> {
+        let found = self.kept.iter().find(|x| x.0 == k);
+        found.map(|x| x.1).ok_or_else(|| Error::Internal("a stack that was not kept".into()))
+    }
+}
+
+/// What a stage reads at a step from one entry of one stack.
+struct Reads {
+    stage: usize,
+    after: bool,
+    /// Copied: from where in the entry, where to, how much.
+    small: Vec<(usize, *mut u8, Length)>,
+    /// Read in place: from where in the entry, and the base.
+    large: Vec<(usize, usize)>,
+}
+
+impl Call {
+    /// # Safety
+    /// As for `run`.
+    pub(super) unsafe fn while_loop(&self, w: &While, bases: Bases<'_>) -> Result<()> {
+        let input = |k: usize| self.input(k, bases).cast_const();
+        let consts: Vec<*const u8> = (0..w.consts).map(input).collect();
+        // SAFETY: the inputs are those of the condition.
+        let mut condition = unsafe { Once::new(&self.bodies[0].plan, &consts)? };
+        let mut holds = 0u64;
+        condition.outputs.push(std::ptr::from_mut(&mut holds).cast());
+        condition.set_effects_aside()?;
+        let mut steps = 0;
+        let mut stacks: Vec<Stack> = Vec::with_capacity(w.stages.len());
+        let mut at = w.consts;
+        for (s, stage) in w.stages.iter().enumerate() {
+            let prepared = &self.bodies[s + 1];
+            let start: Vec<*const u8> = (at..at + stage.carries()).map(input).collect();
+            // SAFETY: the inputs are those of the body.
+            let mut body = unsafe { Repeat::new(prepared, &consts, &start)? };
+            let decides = prepared.decides;
+            let decision = if decides { body.output(prepared.computed()) } else { None };
+            body.set_aside(prepared.computed() + usize::from(decision.is_some()))?;
+            let mut stack = Stack::new(w, s, |k| body.length(k))?;
+            let reads = reads(w, s, &stacks, &body)?;
+            let mut watch = Watch::new(prepared.plan.nanoseconds());
+            let mut done = 0;
+            loop {
+                watch.step()?;
+                // SAFETY: the carries are there.
+                unsafe { stack.push(&body)? };
+                if s > 0 {
+                    if done == steps {
+                        break;
+                    }
+                } else if let (Some(decision), true) = (decision, done > 0) {
+                    // SAFETY: one byte, which the step before has written.
+                    if unsafe { decision.read() } == 0 {
+                        break;
+                    }
+                } else {
+                    condition.params.clear();
+                    condition.params.extend(body.carries().iter().map(|p| p.cast_const()));
+                    // SAFETY: constants and carries are as long as the condition says; its result is one byte.
+                    unsafe { condition.run()? };
+                    // SAFETY: it lives until here.
+                    if unsafe { condition.outputs[0].read() } == 0 {
+                        break;
+                    }
+                }
+                let i = if stage.reverse { steps - 1 - done } else { done };
+                for r in &reads {
+                    let order = if w.stages[r.stage].reverse { steps - 1 - i } else { i };
+                    let entry = stacks[r.stage].at(order + usize::from(r.after));
+                    for &(place, base) in &r.large {
+                        body.set_base(base, entry.wrapping_add(place));
+                    }
+                    // SAFETY: entries hold what is read; places in the arena have room for whole vectors.
+                    unsafe {
+                        let small = r.small.iter();
+                        moves::fill(small.map(|&(from, to, length)| (entry.wrapping_add(from).cast_const(), to, length)));
+                    }
+                }
+                // SAFETY: all that the body reads is where its plan has it.
+                unsafe {
+                    body.run()?;
+                    body.advance();
+                }
+                done += 1;
+            }
+            if s == 0 {
+                steps = done;
+            }
+            let offset = at - w.consts;
+            // SAFETY: results are as long as the carries.
+            unsafe { body.copy_to((0..stage.carries()).map(|k| self.result(offset + k, bases))) };
+            stacks.push(stack);
+            at += stage.carries();
+        }
+        Ok(())
+    }
+}
+
+/// What stage `s` reads, by the entries in which it finds it.
+fn reads(w: &While, s: usize, stacks: &[Stack], body: &Repeat<'_>) -> Result<Vec<Reads>> {
+    let mut list: Vec<Reads> = Vec::new();
+    for (n, r) in w.stages[s].reads.iter().enumerate() {
+        let stage = usize::from(r.stage);
+        let place = stacks[stage].place(usize::from(r.slot))?;
+        let known = list.iter().position(|x| x.stage == stage && x.after == r.after);
+        let k = known.unwrap_or_else(|| {
+            list.push(Reads { stage, after: r.after, small: Vec::new(), large: Vec::new() });
+            list.len() - 1
+        });
+        let param = w.consts + w.stages[s].carries() + n;
+        match body.param(param) {
+            Some(to) => list[k].small.push((place, to, Length::new(body.plan.slots().0[param].bytes))),
+            None => list[k].large.push((place, Frame::param(param))),
+        }
+    }
+    Ok(list)
+}
