@@ -52,6 +52,8 @@ pub struct Call {
     pub results: Vec<Option<Argument>>,
     /// Of control flow: the plans of its bodies.
     pub bodies: Vec<control::Prepared>,
+    /// What it leaves to a later call of the plan, or takes from an earlier one.
+    pub shared: control::Shared,
 }
 
 /// Bytes of a result that several pieces go to while it is in the cache.

@@ -1,6 +1,7 @@
 //! jit: record once, replay without Python.
 
 mod argument;
+mod expect;
 mod record;
 mod replay;
 mod watch;
@@ -17,6 +18,7 @@ use pyo3::types::{PyDict, PyTuple};
 use smallvec::SmallVec;
 
 use self::argument::{Data, Kind, Leaf};
+pub use self::expect::Expected;
 pub use self::record::Recorder;
 use self::record::{Action, Outcome, Source};
 use self::replay::{Out, Output, Replay, Step};
@@ -685,6 +687,7 @@ fn jit(
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Jit>()?;
+    expect::register(m)?;
     m.add("PerformanceWarning", m.py().get_type::<PerformanceWarning>())?;
     m.add_function(wrap_pyfunction!(jit, m)?)
 }

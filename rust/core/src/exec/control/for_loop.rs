@@ -2,7 +2,7 @@
 
 use super::moves::{self, Length};
 use super::repeat::Repeat;
-use super::{Slices, Watch};
+use super::{Kept, Left, Shared, Slices, TRAIL, Trail, Watch};
 use crate::Result;
 use crate::exec::node::Call;
 use crate::exec::region::Bases;
@@ -20,7 +20,7 @@ struct Stream {
 impl Call {
     /// # Safety
     /// As for `run`.
-    pub(super) unsafe fn for_loop(&self, f: &For, bases: Bases<'_>) -> Result<()> {
+    pub(super) unsafe fn for_loop(&self, f: &For, bases: Bases<'_>, kept: &mut [Option<Left>]) -> Result<()> {
         let prepared = &self.bodies[0];
         let input = |k: usize| self.input(k, bases).cast_const();
         let consts: Vec<*const u8> = (0..f.consts).map(input).collect();
@@ -64,6 +64,19 @@ impl Call {
                 history.push((k, place(at, length.bytes()), way * length.bytes() as isize));
             }
         }
+        let mut trails = Vec::new();
+        match &self.shared {
+            Shared::Gives(_, orders) => {
+                let none = || Trail { kept: None, runs: (0..f.length).map(|_| None).collect() };
+                trails.extend(orders.iter().map(|_| none()));
+            }
+            Shared::Gets(k, _) => {
+                if let Some(Left::Steps(found)) = kept.get_mut(*k).and_then(Option::take) {
+                    trails = found;
+                }
+            }
+            _ => {}
+        }
         let mut watch = Watch::new(prepared.plan.nanoseconds());
         for done in 0..f.length {
             let i = if f.reverse { f.length - 1 - done } else { done };
@@ -86,7 +99,11 @@ impl Call {
                 for (base, y) in &written_there {
                     body.set_base(*base, y.target(i));
                 }
-                body.run()?;
+                if trails.is_empty() {
+                    body.run()?;
+                } else {
+                    trace(&self.shared, &mut trails, &body, i)?;
+                }
                 moves::put(written.iter_mut().map(|s| {
                     let to = s.to;
                     s.to = to.wrapping_offset(s.step);
@@ -96,8 +113,59 @@ impl Call {
                 body.advance();
             }
         }
+        if let Shared::Gives(k, _) = &self.shared
+            && let Some(place) = kept.get_mut(*k)
+        {
+            *place = Some(Left::Steps(trails));
+        }
         // SAFETY: results are as long as the carries.
         unsafe { body.copy_to((0..f.carries).map(|k| self.result(k, bases))) };
         Ok(())
     }
+}
+
+/// Step i of a body, with what its loops do ordered or brought.
+///
+/// # Safety
+/// As for `Repeat::run`.
+unsafe fn trace(shared: &Shared, trails: &mut [Trail], body: &Repeat<'_>, i: usize) -> Result<()> {
+    match shared {
+        Shared::Gives(_, orders) => {
+            let is_full = trails.iter().filter_map(|t| t.kept.as_ref()).map(Kept::bytes).sum::<usize>() > TRAIL;
+            if is_full {
+                // SAFETY: the caller's.
+                return unsafe { body.run() };
+            }
+            for ((place, reader), t) in orders.iter().zip(&mut *trails) {
+                body.exchange(*place, Some(Left::Once(Kept::wanted(reader, t.kept.take()))));
+            }
+            // SAFETY: the caller's.
+            unsafe { body.run()? };
+            for ((place, _), t) in orders.iter().zip(trails) {
+                // a loop that was not reached has left the order as it was
+                if let Some(Left::Once(kept)) = body.exchange(*place, None) {
+                    t.runs[i] = kept.is_done().then(|| kept.run());
+                    t.kept = Some(kept);
+                }
+            }
+        }
+        Shared::Gets(_, places) => {
+            for (place, t) in places.iter().zip(&mut *trails) {
+                if let (Some(run), Some(mut kept)) = (&t.runs[i], t.kept.take_if(|_| t.runs[i].is_some())) {
+                    kept.turn_to(run);
+                    body.exchange(*place, Some(Left::Once(kept)));
+                }
+            }
+            // SAFETY: the caller's.
+            unsafe { body.run()? };
+            for (place, t) in places.iter().zip(trails) {
+                if let Some(Left::Once(kept)) = body.exchange(*place, None) {
+                    t.kept = Some(kept);
+                }
+            }
+        }
+        // SAFETY: the caller's.
+        _ => unsafe { body.run()? },
+    }
+    Ok(())
 }

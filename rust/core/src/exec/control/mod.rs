@@ -6,6 +6,8 @@ mod moves;
 mod repeat;
 mod while_loop;
 
+pub use while_loop::{Kept, Run};
+
 use std::sync::Arc;
 
 use super::buffer::{ALIGN, Buffer};
@@ -14,9 +16,42 @@ use super::pool;
 use super::region::Bases;
 use super::run::Frame;
 use crate::ops::control::body::Body;
-use crate::ops::control::{Branch, Control};
+use crate::ops::control::{Branch, Control, While};
+use crate::ops::Op;
 use crate::plan::Plan;
 use crate::{Error, Result};
+
+/// What a loop leaves to a later call of its plan, or takes from an earlier one, in a place of the frame.
+#[derive(Debug, Default)]
+pub enum Shared {
+    #[default]
+    No,
+    /// What a loop has done that runs while a condition holds, for another one whose first stages are those of this one.
+    Leaves(usize, Box<While>),
+    Takes(usize),
+    /// Nobody in the plan: whoever runs the plan may order it, or bring it.
+    Free(usize),
+    /// What loops in the body have done in each step: their places in the frame of the body, with who reads it.
+    Gives(usize, Vec<(usize, Arc<While>)>),
+    Gets(usize, Vec<usize>),
+}
+
+/// What a plan keeps for a later call of the same run.
+pub enum Left {
+    Once(Kept),
+    /// For each of some loops in a body.
+    Steps(Vec<Trail>),
+}
+
+/// What a loop in a body has done in each step of the loop around it, in one list of stacks.
+pub struct Trail {
+    pub kept: Option<Kept>,
+    /// By step; None where it is to be done again.
+    pub runs: Vec<Option<Run>>,
+}
+
+/// Bytes of trails, at most: what is more is computed again.
+const TRAIL: usize = 64 << 20;
 
 /// Where a carry comes from in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +115,21 @@ impl Prepared {
         for (k, w) in wanted.iter_mut().enumerate().skip(carries) {
             *w = read(k);
         }
-        let plan = body.plan(&wanted)?;
+        // what nobody reads once the step is done
+        let is_read = |p: usize| sources.iter().enumerate().any(|(k, s)| *s == Source::Param(p) && p != consts + k);
+        let mut pairs: Vec<(u32, u32)> = Vec::new();
+        for (k, source) in sources.iter().enumerate() {
+            if let Source::Output(o) = source
+                && !is_read(consts + k)
+            {
+                pairs.push(((consts + k) as u32, *o as u32));
+            }
+        }
+        let plan = body.plan_of_step(&wanted, &pairs)?;
         let (params, outputs) = plan.slots();
         let carry_bytes: Vec<usize> = params[consts..consts + carries].iter().map(|p| p.bytes).collect();
         let places = |k: usize| match sources[k] {
-            Source::Output(o) if outputs[o].copied.is_none() => 2,
+            Source::Output(o) if outputs[o].copied.is_none() => 2 - usize::from(outputs[o].in_place),
             Source::Param(p) if p == consts + k => 0,
             // one for the carry, and one to get out of the way
             Source::Param(_) => 2,
@@ -260,8 +305,23 @@ impl Call {
         unsafe {
             match c {
                 Control::Branch(b) => self.branch(b, bases),
-                Control::For(f) => self.for_loop(f, bases),
-                Control::While(w) => self.while_loop(w, bases),
+                Control::For(f) => self.for_loop(f, bases, &mut []),
+                Control::While(w) => self.while_loop(w, bases, &mut []),
+            }
+        }
+    }
+
+    /// The same, with what calls of a plan leave to each other.
+    ///
+    /// # Safety
+    /// As for `run`.
+    pub(super) unsafe fn sharing(&self, bases: Bases<'_>, kept: &mut [Option<Left>]) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe {
+            match &self.op {
+                Op::Control(Control::While(w)) => self.while_loop(w, bases, kept),
+                Op::Control(Control::For(f)) => self.for_loop(f, bases, kept),
+                _ => self.run(bases),
             }
         }
     }

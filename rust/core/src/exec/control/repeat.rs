@@ -4,7 +4,7 @@
 //! from the arena to the arena. A large one has two places that change roles. What a step gives as it was costs nothing.
 
 use super::moves::{self, Length};
-use super::{Prepared, Source};
+use super::{Left, Prepared, Source};
 use crate::exec::buffer::{ALIGN, Buffer};
 use crate::exec::run::Frame;
 use crate::plan::Plan;
@@ -103,7 +103,7 @@ impl<'a> Repeat<'a> {
         for (k, &from) in first.iter().enumerate() {
             let (slot, length) = (&params[r.consts + k], r.lengths[k]);
             let base = Frame::param(r.consts + k);
-            let is_large = matches!(sources[k], Source::Output(o) if outputs[o].copied.is_none());
+            let is_large = matches!(sources[k], Source::Output(o) if outputs[o].copied.is_none() && !outputs[o].in_place);
             let at = if let Some(at) = slot.copied {
                 arena.wrapping_add(at)
             } else if is_large || sources[k] == Source::Param(r.consts + k) {
@@ -141,6 +141,10 @@ impl<'a> Repeat<'a> {
                     }
                     _ => r.at[p - r.consts],
                 },
+                Source::Output(o) if outputs[o].in_place && matches!(sources[k], Source::Output(_)) => {
+                    r.set_base(base, r.at[k]);
+                    continue;
+                }
                 Source::Output(o) => match (outputs[o].copied, &sources[k]) {
                     (Some(at), _) => arena.wrapping_add(at),
                     (None, Source::Output(_)) if params[r.consts + k].copied.is_some() => {
@@ -204,6 +208,11 @@ impl<'a> Repeat<'a> {
         }
     }
 
+    /// Takes what is in a place for loops of the body, and puts something else there.
+    pub fn exchange(&self, place: usize, new: Option<Left>) -> Option<Left> {
+        self.frame.as_ref().and_then(|frame| frame.exchange(place, new))
+    }
+
     /// Where the arena has a parameter, if it is small and read.
     pub fn param(&self, p: usize) -> Option<*mut u8> {
         self.plan.slots().0[p].copied.map(|at| self.arena.wrapping_add(at))
@@ -246,7 +255,7 @@ impl<'a> Repeat<'a> {
     pub unsafe fn advance(&mut self) {
         // SAFETY: places were laid out for the carries, in whole vectors.
         unsafe { moves::fill(self.moves.iter().copied()) };
-        if self.turning.is_empty() {
+        if self.turning.is_empty() && self.late.is_empty() {
             return;
         }
         let Some(frame) = &mut self.frame else { return };

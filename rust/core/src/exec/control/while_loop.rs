@@ -1,13 +1,17 @@
 //! Stages that run while a condition holds, with what the later ones read of the earlier ones.
 
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
 use super::moves::{self, Length};
 use super::repeat::Repeat;
-use super::{Once, Watch};
+use super::{Left, Once, Shared, Watch};
 use crate::exec::buffer::{ALIGN, Buffer};
 use crate::exec::node::Call;
 use crate::exec::region::Bases;
 use crate::exec::run::Frame;
-use crate::ops::control::While;
+use crate::ops::control::{Stage, While};
 use crate::{Error, Result};
 
 /// What a stage had in some of its carries before the first step and after each: one entry after the other, each with all of
@@ -19,6 +23,8 @@ struct Stack {
     /// Of an entry.
     bytes: usize,
     len: usize,
+    /// The entry before the first step, behind those of earlier runs.
+    first: usize,
 }
 
 /// Entries that a stack begins with, and bytes, at most.
@@ -47,7 +53,7 @@ impl Stack {
             bytes = bytes.next_multiple_of(ALIGN);
         }
         let memory = if kept.is_empty() { None } else { Some(Buffer::new((bytes * ENTRIES).min(START).max(bytes))?) };
-        Ok(Stack { kept, memory, bytes, len: 0 })
+        Ok(Stack { kept, memory, bytes, len: 0, first: 0 })
     }
 
     /// # Safety
@@ -71,13 +77,53 @@ impl Stack {
     }
 
     fn at(&self, i: usize) -> *mut u8 {
-        self.memory.as_ref().map_or(std::ptr::null_mut(), |m| m.as_mut_ptr().wrapping_add(i * self.bytes))
+        self.memory.as_ref().map_or(std::ptr::null_mut(), |m| m.as_mut_ptr().wrapping_add((self.first + i) * self.bytes))
     }
 
     /// Where carry k begins in an entry.
     fn place(&self, k: usize) -> Result<usize> {
         let found = self.kept.iter().find(|x| x.0 == k);
         found.map(|x| x.1).ok_or_else(|| Error::Internal("a stack that was not kept".into()))
+    }
+}
+
+/// Where the entries of a run begin in each stack, and its steps.
+pub type Run = (SmallVec<[usize; 2]>, usize);
+
+/// What stages have done, for a later call; or that it is to be kept.
+pub struct Kept {
+    /// Somebody wants it, who reads what this loop does.
+    reader: Option<Arc<While>>,
+    stacks: Vec<Stack>,
+    steps: usize,
+}
+
+impl Kept {
+    /// An order, with the stacks of earlier runs.
+    pub fn wanted(reader: &Arc<While>, before: Option<Kept>) -> Kept {
+        Kept { reader: Some(reader.clone()), stacks: before.map_or_else(Vec::new, |k| k.stacks), steps: 0 }
+    }
+
+    /// Whether a loop has filled the order.
+    pub fn is_done(&self) -> bool {
+        self.reader.is_none()
+    }
+
+    /// Where the entries of the last run begin, and its steps.
+    pub fn run(&self) -> Run {
+        (self.stacks.iter().map(|s| s.first).collect(), self.steps)
+    }
+
+    /// The same as if that had been the last run.
+    pub fn turn_to(&mut self, (first, steps): &Run) {
+        for (s, &first) in self.stacks.iter_mut().zip(first) {
+            s.first = first;
+        }
+        self.steps = *steps;
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.stacks.iter().map(|s| s.len * s.bytes).sum()
     }
 }
 
@@ -94,18 +140,43 @@ struct Reads {
 impl Call {
     /// # Safety
     /// As for `run`.
-    pub(super) unsafe fn while_loop(&self, w: &While, bases: Bases<'_>) -> Result<()> {
+    pub(super) unsafe fn while_loop(&self, w: &While, bases: Bases<'_>, kept: &mut [Option<Left>]) -> Result<()> {
         let input = |k: usize| self.input(k, bases).cast_const();
         let consts: Vec<*const u8> = (0..w.consts).map(input).collect();
-        // SAFETY: the inputs are those of the condition.
-        let mut condition = unsafe { Once::new(&self.bodies[0].plan, &consts)? };
-        let mut holds = 0u64;
-        condition.outputs.push(std::ptr::from_mut(&mut holds).cast());
-        condition.set_effects_aside()?;
         let mut steps = 0;
         let mut stacks: Vec<Stack> = Vec::with_capacity(w.stages.len());
         let mut at = w.consts;
-        for (s, stage) in w.stages.iter().enumerate() {
+        let mut before = Vec::new().into_iter();
+        // who reads what is kept, and how many stages are done
+        let (mut reader, mut ordered, mut first) = (w, None, 0);
+        match &self.shared {
+            Shared::Leaves(_, later) => reader = later,
+            Shared::Takes(k) | Shared::Free(k) => match kept.get_mut(*k).and_then(Option::take) {
+                Some(Left::Once(found)) if found.is_done() => {
+                    (first, stacks, steps) = (found.stacks.len(), found.stacks, found.steps);
+                    at += w.stages[..first].iter().map(Stage::carries).sum::<usize>();
+                }
+                Some(Left::Once(order)) => {
+                    before = order.stacks.into_iter();
+                    ordered = order.reader;
+                }
+                Some(Left::Steps(_)) | None => {}
+            },
+            Shared::No | Shared::Gives(..) | Shared::Gets(..) => {}
+        }
+        if let Some(later) = &ordered {
+            reader = later;
+        }
+        let mut holds = [0u8; 2 * ALIGN];
+        let mut condition = None;
+        if first == 0 {
+            // SAFETY: the inputs are those of the condition.
+            let mut c = unsafe { Once::new(&self.bodies[0].plan, &consts)? };
+            c.outputs.push(holds.as_mut_ptr());
+            c.set_effects_aside()?;
+            condition = Some(c);
+        }
+        for (s, stage) in w.stages.iter().enumerate().skip(first) {
             let prepared = &self.bodies[s + 1];
             let start: Vec<*const u8> = (at..at + stage.carries()).map(input).collect();
             // SAFETY: the inputs are those of the body.
@@ -113,7 +184,10 @@ impl Call {
             let decides = prepared.decides;
             let decision = if decides { body.output(prepared.computed()) } else { None };
             body.set_aside(prepared.computed() + usize::from(decision.is_some()))?;
-            let mut stack = Stack::new(w, s, |k| body.length(k))?;
+            let mut stack = match before.next() {
+                Some(stack) => Stack { first: stack.len, ..stack },
+                None => Stack::new(reader, s, |k| body.length(k))?,
+            };
             let reads = reads(w, s, &stacks, &body)?;
             let mut watch = Watch::new(prepared.plan.nanoseconds());
             let mut done = 0;
@@ -130,7 +204,7 @@ impl Call {
                     if unsafe { decision.read() } == 0 {
                         break;
                     }
-                } else {
+                } else if let Some(condition) = &mut condition {
                     condition.params.clear();
                     condition.params.extend(body.carries().iter().map(|p| p.cast_const()));
                     // SAFETY: constants and carries are as long as the condition says; its result is one byte.
@@ -168,6 +242,18 @@ impl Call {
             unsafe { body.copy_to((0..stage.carries()).map(|k| self.result(offset + k, bases))) };
             stacks.push(stack);
             at += stage.carries();
+        }
+        let place = match &self.shared {
+            Shared::Leaves(k, _) => kept.get_mut(*k),
+            Shared::Free(k) if ordered.is_some() || first > 0 => {
+                // what was there before goes back to where it came from
+                stacks.truncate(if first > 0 { first } else { stacks.len() });
+                kept.get_mut(*k)
+            }
+            _ => None,
+        };
+        if let Some(place) = place {
+            *place = Some(Left::Once(Kept { reader: None, stacks, steps }));
         }
         Ok(())
     }
