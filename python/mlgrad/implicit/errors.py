@@ -28,10 +28,11 @@ class ConvergenceError(ArithmeticError):
 def require(ok: Any, residual: Any, message: Callable[[float], str]) -> Any:
     """Raise `ConvergenceError` unless `ok`; returns what is to be multiplied into the result.
 
-    Where the value of `ok` decides nothing has to be multiplied: 1. Under jit it becomes a guard, which is looked at when
-    something runs that is asked for: then the function and its derivative are one plan. Inside
+    Where the value of `ok` decides nothing has to be multiplied: 1. Under jit it becomes a guard, which is looked at
+    when something runs that is asked for: then the function and its derivative are one plan. Inside
     vmap and loop bodies it cannot be asked for: there the factor is nan for the elements that failed.
     """
+
     def failed(size: float) -> None:
         raise ConvergenceError(message(size), size)
 

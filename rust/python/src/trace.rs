@@ -247,24 +247,24 @@ impl Trace {
     /// Says what ran, if anything had to.
     fn compute(&self, py: Python<'_>, nodes: &[NodeId], exact: bool) -> PyResult<Option<Ran>> {
         let mut nodes: SmallVec<[NodeId; 4]> = nodes.into();
-        let (ran, values, expected) = {
-            let mut state = self.access();
-            let is_known = nodes.iter().all(|&n| state.tape.node(n).value.is_some());
-            let expected = match &mut state.recorder {
-                Some(recorder) if exact || !is_known => std::mem::take(&mut recorder.expected),
-                _ => Vec::new(),
-            };
-            nodes.extend(expected.iter().flat_map(|e| e.nodes));
+        let (ran, values) = {
+            let state = self.access();
+            if !exact && nodes.iter().all(|&n| state.tape.node(n).value.is_some()) {
+                return Ok(None);
+            }
+            if let Some(recorder) = &state.recorder {
+                nodes.extend(recorder.expected.iter().flat_map(|e| e.nodes));
+            }
             if nodes.iter().all(|&n| state.tape.node(n).value.is_some()) {
                 drop(state);
-                return self.meet(py, expected).map(|()| None);
+                return self.meet(py).map(|()| None);
             }
             let ran = plan::plan_of(&state.tape, &nodes, !exact).or_raise(py)?;
             let mut values: SmallVec<[Value; 8]> = SmallVec::with_capacity(ran.params.len());
             for &p in &ran.params {
                 values.push(known(state.tape.node(p).value.clone())?);
             }
-            (ran, values, expected)
+            (ran, values)
         };
         let nodes = nodes.as_slice();
         let result = run(py, &ran.plan, &values);
@@ -287,7 +287,7 @@ impl Trace {
             state.tape.release(node);
         }
         drop(state);
-        self.meet(py, expected)?;
+        self.meet(py)?;
         Ok(Some(ran))
     }
 

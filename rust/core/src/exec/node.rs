@@ -441,6 +441,7 @@ impl fmt::Display for Call {
         if self.stolen {
             write!(f, " in place")?;
         }
+        write!(f, "{}", self.shared)?;
         // what control flow runs
         for body in &self.bodies {
             for line in body.plan.to_string().lines() {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicPtr, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::buffer::Buffer;
-use super::control::{Left, Shared};
+use super::control::{Left, Setup, Shared};
 use super::gemv::Products;
 use super::indexed;
 use super::node::Call;
@@ -156,6 +156,8 @@ pub struct Frame {
     bases: Vec<*mut u8>,
     /// What loops have left to later ones of the same run.
     kept: RefCell<Vec<Option<Left>>>,
+    /// Of a loop's body: where the carries are.
+    setup: Option<Setup>,
 }
 
 impl Frame {
@@ -171,6 +173,14 @@ impl Frame {
     /// The base of an output, behind so many parameters.
     pub(super) fn output(params: usize, k: usize) -> usize {
         FIRST + params + k
+    }
+
+    pub(super) fn take_setup(&mut self) -> Option<Setup> {
+        self.setup.take()
+    }
+
+    pub(super) fn keep_setup(&mut self, setup: Setup) {
+        self.setup = Some(setup);
     }
 
     /// Takes what is in a place for loops, and puts something else there.
@@ -257,7 +267,7 @@ impl Runner {
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), arena.as_mut_ptr().add(*at), bytes.len()) };
         }
         let kept = RefCell::new((0..self.code.kept).map(|_| None).collect());
-        Ok(Box::new(Frame { arena, bases: Vec::new(), kept }))
+        Ok(Box::new(Frame { arena, bases: Vec::new(), kept, setup: None }))
     }
 
     pub(super) fn give_back(&self, frame: Box<Frame>) {

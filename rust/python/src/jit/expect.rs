@@ -40,7 +40,12 @@ fn expect(py: Python<'_>, ok: &Bound<'_, PyAny>, residual: &Bound<'_, PyAny>, fa
 
 impl Trace {
     /// What was expected of values that are known now: the first that is not so raises.
-    pub fn meet(&self, py: Python<'_>, expected: Vec<Expected>) -> PyResult<()> {
+    pub fn meet(&self, py: Python<'_>) -> PyResult<()> {
+        // they hold Arrays, which are not to be dropped under the lock
+        let expected = match &mut self.access().recorder {
+            Some(recorder) => std::mem::take(&mut recorder.expected),
+            None => Vec::new(),
+        };
         for e in expected {
             let (holds, residual) = {
                 let mut state = self.access();

@@ -84,15 +84,19 @@ impl Call {
             // SAFETY: slices are as long as the body says and lie in their arrays; places in the arena have room for whole
             // vectors; large slices are whole vectors or go aside.
             unsafe {
-                moves::put(history.iter().map(|&(k, to, _)| (body.carry(k), to, body.length(k))));
-                for h in &mut history {
-                    h.1 = h.1.wrapping_offset(h.2);
+                if !history.is_empty() {
+                    moves::put(history.iter().map(|&(k, to, _)| (body.carry(k), to, body.length(k))));
+                    for h in &mut history {
+                        h.1 = h.1.wrapping_offset(h.2);
+                    }
                 }
-                moves::fill(read.iter_mut().map(|s| {
-                    let from = s.from;
-                    s.from = from.wrapping_offset(s.step);
-                    (from, s.to, s.length)
-                }));
+                if !read.is_empty() {
+                    moves::fill(read.iter_mut().map(|s| {
+                        let from = s.from;
+                        s.from = from.wrapping_offset(s.step);
+                        (from, s.to, s.length)
+                    }));
+                }
                 for (base, x) in &read_there {
                     body.set_base(*base, x.at(i));
                 }
@@ -104,11 +108,13 @@ impl Call {
                 } else {
                     trace(&self.shared, &mut trails, &body, i)?;
                 }
-                moves::put(written.iter_mut().map(|s| {
-                    let to = s.to;
-                    s.to = to.wrapping_offset(s.step);
-                    (s.from, to, s.length)
-                }));
+                if !written.is_empty() {
+                    moves::put(written.iter_mut().map(|s| {
+                        let to = s.to;
+                        s.to = to.wrapping_offset(s.step);
+                        (s.from, to, s.length)
+                    }));
+                }
                 written_there.iter().for_each(|(_, y)| y.done(i));
                 body.advance();
             }

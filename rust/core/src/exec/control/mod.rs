@@ -6,18 +6,21 @@ mod moves;
 mod repeat;
 mod while_loop;
 
+pub use repeat::Setup;
 pub use while_loop::{Kept, Run};
 
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::buffer::{ALIGN, Buffer};
 use super::node::Call;
 use super::pool;
 use super::region::Bases;
 use super::run::Frame;
+use crate::ops::Op;
 use crate::ops::control::body::Body;
 use crate::ops::control::{Branch, Control, While};
-use crate::ops::Op;
 use crate::plan::Plan;
 use crate::{Error, Result};
 
@@ -34,6 +37,16 @@ pub enum Shared {
     /// What loops in the body have done in each step: their places in the frame of the body, with who reads it.
     Gives(usize, Vec<(usize, Arc<While>)>),
     Gets(usize, Vec<usize>),
+}
+
+impl std::fmt::Display for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Shared::No | Shared::Free(_) => Ok(()),
+            Shared::Leaves(..) | Shared::Gives(..) => write!(f, ", kept for its derivative"),
+            Shared::Takes(..) | Shared::Gets(..) => write!(f, ", from what was kept"),
+        }
+    }
 }
 
 /// What a plan keeps for a later call of the same run.
@@ -96,9 +109,11 @@ impl Prepared {
             let at = program.value(program.outputs[k]);
             let (shape, dtype) = &metas[k];
             let is_short = crate::tape::shape::size(shape) * dtype.size() <= SHORT;
-            let param = program.params.iter().position(|&p| p == at).filter(|&p| {
-                p < consts + carries && (is_short || p == consts + k)
-            });
+            let param = program
+                .params
+                .iter()
+                .position(|&p| p == at)
+                .filter(|&p| p < consts + carries && (is_short || p == consts + k));
             let twin = known.iter().position(|&o| o == at).filter(|_| is_short);
             sources.push(match (param, twin) {
                 (Some(p), _) => Source::Param(p),
@@ -190,8 +205,8 @@ struct Once<'a> {
     /// So many parameters stay the same from step to step.
     fixed: usize,
     /// The others.
-    params: Vec<*const u8>,
-    outputs: Vec<*mut u8>,
+    params: SmallVec<[*const u8; 32]>,
+    outputs: SmallVec<[*mut u8; 4]>,
     /// Where what stands for effects is written, and never read.
     aside: Vec<Buffer>,
 }
@@ -204,7 +219,14 @@ impl<'a> Once<'a> {
         // SAFETY: the caller's.
         unsafe { plan.runner().begin(&mut frame, fixed) };
         let fixed = fixed.len();
-        Ok(Once { plan, frame: Some(frame), fixed, params: Vec::new(), outputs: Vec::new(), aside: Vec::new() })
+        Ok(Once {
+            plan,
+            frame: Some(frame),
+            fixed,
+            params: SmallVec::new(),
+            outputs: SmallVec::new(),
+            aside: Vec::new(),
+        })
     }
 
     /// Gives the outputs behind those that are there already a place.

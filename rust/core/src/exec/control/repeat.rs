@@ -28,20 +28,30 @@ struct Late {
     length: Length,
 }
 
+/// Where the carries are. It stays with the frame for the next run of the loop, if nothing in it is outside.
+#[derive(Default)]
+pub struct Setup {
+    /// Where each carry is before the next step.
+    at: Vec<*mut u8>,
+    lengths: Vec<Length>,
+    consts: usize,
+    sources: Vec<Source>,
+    /// What is copied after a step, in this order.
+    moves: Vec<Move>,
+    late: Vec<Late>,
+    turning: Vec<Turning>,
+    /// Whether there are addresses in it that another run may have elsewhere.
+    is_outside: bool,
+    _memory: Vec<Buffer>,
+}
+
 /// See the module. The memory goes back however the loop is left.
 pub struct Repeat<'a> {
     pub plan: &'a Plan,
     frame: Option<Box<Frame>>,
     arena: *mut u8,
     consts: usize,
-    /// Where each carry is before the next step.
-    at: Vec<*mut u8>,
-    lengths: Vec<Length>,
-    /// What is copied after a step, in this order.
-    moves: Vec<Move>,
-    late: Vec<Late>,
-    turning: Vec<Turning>,
-    _memory: Vec<Buffer>,
+    setup: Setup,
 }
 
 /// Room for a value, and for whole vectors.
@@ -82,31 +92,37 @@ impl<'a> Repeat<'a> {
         // SAFETY: the caller's.
         unsafe { plan.runner().begin(&mut frame, consts) };
         let arena = frame.arena();
-        let lengths: Vec<Length> =
-            (0..first.len()).map(|k| Length::new(prepared.carry_bytes[k])).collect();
-        let mut r = Repeat {
-            plan,
-            frame: Some(frame),
-            arena,
-            consts: consts.len(),
-            at: Vec::with_capacity(first.len()),
-            lengths,
-            moves: Vec::with_capacity(first.len()),
-            late: Vec::new(),
-            turning: Vec::new(),
-            _memory: Vec::new(),
-        };
+        // loops that differ may have one plan
+        let known = frame.take_setup().filter(|s| s.consts == consts.len() && s.sources == *sources);
+        if let Some(setup) = known {
+            // SAFETY: the caller's; places have room for whole vectors.
+            unsafe {
+                let places = setup.at.iter().zip(&setup.lengths);
+                moves::fill(first.iter().zip(places).map(|(&from, (&at, &length))| (from, at, length)));
+            }
+            let mut r = Repeat { plan, frame: Some(frame), arena, consts: consts.len(), setup };
+            for k in 0..first.len() {
+                r.set_base(Frame::param(r.consts + k), r.setup.at[k]);
+            }
+            return Ok(r);
+        }
+        let lengths = (0..first.len()).map(|k| Length::new(prepared.carry_bytes[k])).collect();
+        let setup = Setup { at: Vec::with_capacity(first.len()), lengths, ..Setup::default() };
+        let setup = Setup { consts: consts.len(), sources: sources.clone(), ..setup };
+        let mut r = Repeat { plan, frame: Some(frame), arena, consts: consts.len(), setup };
         let mut places = Places { memory: None, used: 0 };
         if prepared.room > 0 {
             places.memory = Some(Buffer::new(prepared.room)?);
         }
         for (k, &from) in first.iter().enumerate() {
-            let (slot, length) = (&params[r.consts + k], r.lengths[k]);
+            let (slot, length) = (&params[r.consts + k], r.setup.lengths[k]);
             let base = Frame::param(r.consts + k);
-            let is_large = matches!(sources[k], Source::Output(o) if outputs[o].copied.is_none() && !outputs[o].in_place);
+            let is_large =
+                matches!(sources[k], Source::Output(o) if outputs[o].copied.is_none() && !outputs[o].in_place);
             let at = if let Some(at) = slot.copied {
                 arena.wrapping_add(at)
             } else if is_large || sources[k] == Source::Param(r.consts + k) {
+                r.setup.is_outside = true;
                 from.cast_mut()
             } else {
                 places.take(length)?
@@ -116,7 +132,7 @@ impl<'a> Repeat<'a> {
                 unsafe { moves::fill([(from, at, length)].into_iter()) };
             }
             r.set_base(base, at);
-            r.at.push(at);
+            r.setup.at.push(at);
         }
         for (k, source) in sources.iter().enumerate() {
             let source = match source {
@@ -132,17 +148,21 @@ impl<'a> Repeat<'a> {
                 Source::Param(p) if p == r.consts + k => continue,
                 Source::Param(p) if p < r.consts => match params[p].copied {
                     Some(at) => arena.wrapping_add(at),
-                    None => consts[p].cast_mut(),
+                    None => {
+                        r.setup.is_outside = true;
+                        consts[p].cast_mut()
+                    }
                 },
                 Source::Param(p) => match sources[p - r.consts] {
                     Source::Output(o) if outputs[o].copied.is_none() => {
-                        r.late.push(Late { base, to: r.at[k], length: r.lengths[k] });
+                        r.setup.late.push(Late { base, to: r.setup.at[k], length: r.setup.lengths[k] });
                         continue;
                     }
-                    _ => r.at[p - r.consts],
+                    _ => r.setup.at[p - r.consts],
                 },
                 Source::Output(o) if outputs[o].in_place && matches!(sources[k], Source::Output(_)) => {
-                    r.set_base(base, r.at[k]);
+                    r.setup.is_outside |= outputs[o].copied.is_none();
+                    r.set_base(base, r.setup.at[k]);
                     continue;
                 }
                 Source::Output(o) => match (outputs[o].copied, &sources[k]) {
@@ -151,35 +171,40 @@ impl<'a> Repeat<'a> {
                         return Err(Error::Internal("a small carry that becomes a large one".into()));
                     }
                     (None, Source::Output(_)) => {
-                        let one = places.take(r.lengths[k])?;
-                        let other = places.take(r.lengths[k])?;
+                        let one = places.take(r.setup.lengths[k])?;
+                        let other = places.take(r.setup.lengths[k])?;
                         r.set_base(base, one);
-                        r.turning.push(Turning { carry: k, param: Frame::param(r.consts + k), output: base, other });
+                        r.setup.turning.push(Turning {
+                            carry: k,
+                            param: Frame::param(r.consts + k),
+                            output: base,
+                            other,
+                        });
                         continue;
                     }
                     (None, _) => {
-                        r.late.push(Late { base, to: r.at[k], length: r.lengths[k] });
+                        r.setup.late.push(Late { base, to: r.setup.at[k], length: r.setup.lengths[k] });
                         continue;
                     }
                 },
                 Source::Same(_) => continue,
             };
-            r.moves.push((from.cast_const(), r.at[k], r.lengths[k]));
+            r.setup.moves.push((from.cast_const(), r.setup.at[k], r.setup.lengths[k]));
         }
         r.order(&mut places)?;
-        r._memory.extend(places.memory);
+        r.setup._memory.extend(places.memory);
         Ok(r)
     }
 
     /// What another move overwrites goes to a place of its own first.
     fn order(&mut self, places: &mut Places) -> Result<()> {
         let is_target = |from: *const u8, list: &[Move]| list.iter().any(|m| std::ptr::eq(m.1, from));
-        if !self.moves.iter().any(|m| is_target(m.0, &self.moves)) {
+        if !self.setup.moves.iter().any(|m| is_target(m.0, &self.setup.moves)) {
             return Ok(());
         }
         let (mut first, mut then, mut last) = (Vec::new(), Vec::new(), Vec::new());
-        for &(from, to, length) in &self.moves {
-            if is_target(from, &self.moves) {
+        for &(from, to, length) in &self.setup.moves {
+            if is_target(from, &self.setup.moves) {
                 let aside = places.take(length)?;
                 first.push((from, aside, length));
                 last.push((aside.cast_const(), to, length));
@@ -187,7 +212,7 @@ impl<'a> Repeat<'a> {
                 then.push((from, to, length));
             }
         }
-        self.moves = [first, then, last].concat();
+        self.setup.moves = [first, then, last].concat();
         Ok(())
     }
 
@@ -195,9 +220,10 @@ impl<'a> Repeat<'a> {
     pub fn set_aside(&mut self, first: usize) -> Result<()> {
         let (params, outputs) = self.plan.slots();
         for (o, slot) in outputs.iter().enumerate().skip(first).filter(|(_, slot)| slot.copied.is_none()) {
+            self.setup.is_outside = true;
             let room = Buffer::new(room(slot.bytes))?;
             self.set_base(Frame::output(params.len(), o), room.as_mut_ptr());
-            self._memory.push(room);
+            self.setup._memory.push(room);
         }
         Ok(())
     }
@@ -224,15 +250,15 @@ impl<'a> Repeat<'a> {
     }
 
     pub fn carry(&self, k: usize) -> *const u8 {
-        self.at[k]
+        self.setup.at[k]
     }
 
     pub fn carries(&self) -> &[*mut u8] {
-        &self.at
+        &self.setup.at
     }
 
     pub fn length(&self, k: usize) -> Length {
-        self.lengths[k]
+        self.setup.lengths[k]
     }
 
     /// One step; the carries are still those from before.
@@ -254,27 +280,27 @@ impl<'a> Repeat<'a> {
     #[inline(always)]
     pub unsafe fn advance(&mut self) {
         // SAFETY: places were laid out for the carries, in whole vectors.
-        unsafe { moves::fill(self.moves.iter().copied()) };
-        if self.turning.is_empty() && self.late.is_empty() {
+        unsafe { moves::fill(self.setup.moves.iter().copied()) };
+        if self.setup.turning.is_empty() && self.setup.late.is_empty() {
             return;
         }
         let Some(frame) = &mut self.frame else { return };
-        for l in &self.late {
+        for l in &self.setup.late {
             // SAFETY: as above.
             unsafe { moves::fill([(frame.base(l.base).cast_const(), l.to, l.length)].into_iter()) };
         }
-        for t in &mut self.turning {
+        for t in &mut self.setup.turning {
             let new = frame.base(t.output);
             frame.set_base(t.param, new);
             frame.set_base(t.output, std::mem::replace(&mut t.other, new));
-            self.at[t.carry] = new;
+            self.setup.at[t.carry] = new;
         }
     }
 
     /// # Safety
     /// The places have room for the carries.
     pub unsafe fn copy_to(&self, places: impl Iterator<Item = Option<*mut u8>>) {
-        let copies = self.at.iter().zip(&self.lengths).zip(places);
+        let copies = self.setup.at.iter().zip(&self.setup.lengths).zip(places);
         // SAFETY: the caller's.
         unsafe { moves::put(copies.filter_map(|((&from, &length), to)| Some((from.cast_const(), to?, length)))) };
     }
@@ -282,7 +308,10 @@ impl<'a> Repeat<'a> {
 
 impl Drop for Repeat<'_> {
     fn drop(&mut self) {
-        if let Some(frame) = self.frame.take() {
+        if let Some(mut frame) = self.frame.take() {
+            if !self.setup.is_outside {
+                frame.keep_setup(std::mem::take(&mut self.setup));
+            }
             self.plan.runner().give_back(frame);
         }
     }

@@ -77,7 +77,9 @@ impl Stack {
     }
 
     fn at(&self, i: usize) -> *mut u8 {
-        self.memory.as_ref().map_or(std::ptr::null_mut(), |m| m.as_mut_ptr().wrapping_add((self.first + i) * self.bytes))
+        self.memory
+            .as_ref()
+            .map_or(std::ptr::null_mut(), |m| m.as_mut_ptr().wrapping_add((self.first + i) * self.bytes))
     }
 
     /// Where carry k begins in an entry.
@@ -132,9 +134,9 @@ struct Reads {
     stage: usize,
     after: bool,
     /// Copied: from where in the entry, where to, how much.
-    small: Vec<(usize, *mut u8, Length)>,
+    small: SmallVec<[(usize, *mut u8, Length); 24]>,
     /// Read in place: from where in the entry, and the base.
-    large: Vec<(usize, usize)>,
+    large: SmallVec<[(usize, usize); 2]>,
 }
 
 impl Call {
@@ -142,7 +144,7 @@ impl Call {
     /// As for `run`.
     pub(super) unsafe fn while_loop(&self, w: &While, bases: Bases<'_>, kept: &mut [Option<Left>]) -> Result<()> {
         let input = |k: usize| self.input(k, bases).cast_const();
-        let consts: Vec<*const u8> = (0..w.consts).map(input).collect();
+        let consts: SmallVec<[*const u8; 16]> = (0..w.consts).map(input).collect();
         let mut steps = 0;
         let mut stacks: Vec<Stack> = Vec::with_capacity(w.stages.len());
         let mut at = w.consts;
@@ -178,7 +180,7 @@ impl Call {
         }
         for (s, stage) in w.stages.iter().enumerate().skip(first) {
             let prepared = &self.bodies[s + 1];
-            let start: Vec<*const u8> = (at..at + stage.carries()).map(input).collect();
+            let start: SmallVec<[*const u8; 32]> = (at..at + stage.carries()).map(input).collect();
             // SAFETY: the inputs are those of the body.
             let mut body = unsafe { Repeat::new(prepared, &consts, &start)? };
             let decides = prepared.decides;
@@ -224,7 +226,9 @@ impl Call {
                     // SAFETY: entries hold what is read; places in the arena have room for whole vectors.
                     unsafe {
                         let small = r.small.iter();
-                        moves::fill(small.map(|&(from, to, length)| (entry.wrapping_add(from).cast_const(), to, length)));
+                        moves::fill(
+                            small.map(|&(from, to, length)| (entry.wrapping_add(from).cast_const(), to, length)),
+                        );
                     }
                 }
                 // SAFETY: all that the body reads is where its plan has it.
@@ -260,14 +264,14 @@ impl Call {
 }
 
 /// What stage `s` reads, by the entries in which it finds it.
-fn reads(w: &While, s: usize, stacks: &[Stack], body: &Repeat<'_>) -> Result<Vec<Reads>> {
-    let mut list: Vec<Reads> = Vec::new();
+fn reads(w: &While, s: usize, stacks: &[Stack], body: &Repeat<'_>) -> Result<SmallVec<[Reads; 2]>> {
+    let mut list: SmallVec<[Reads; 2]> = SmallVec::new();
     for (n, r) in w.stages[s].reads.iter().enumerate() {
         let stage = usize::from(r.stage);
         let place = stacks[stage].place(usize::from(r.slot))?;
         let known = list.iter().position(|x| x.stage == stage && x.after == r.after);
         let k = known.unwrap_or_else(|| {
-            list.push(Reads { stage, after: r.after, small: Vec::new(), large: Vec::new() });
+            list.push(Reads { stage, after: r.after, small: SmallVec::new(), large: SmallVec::new() });
             list.len() - 1
         });
         let param = w.consts + w.stages[s].carries() + n;

@@ -88,9 +88,10 @@ impl Lower<'_> {
     /// nobody reads `r` any more.
     fn is_next_of(&self, x: u32, r: Ref) -> bool {
         let reads = self.ir.nodes[x as usize].inputs.iter().filter(|other| other.node == r.node).count();
-        let pair = self.carries.iter().any(|&(param, output)| {
-            self.ir.params[param as usize] == r.node && self.ir.outputs[output as usize] == x
-        });
+        let pair = self
+            .carries
+            .iter()
+            .any(|&(param, output)| self.ir.params[param as usize] == r.node && self.ir.outputs[output as usize] == x);
         pair && reads == 1 && r.view == DIRECT && self.read_until[r.node as usize] == self.now
     }
 

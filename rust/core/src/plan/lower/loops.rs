@@ -4,9 +4,11 @@
 //! stages of two are the same, on the same inputs, the later one takes the stacks of the earlier one. The derivative of a
 //! scan runs the scan's body again, on its history; the loops in it take what the scan's have left.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
+use smallvec::SmallVec;
 
 use super::Lower;
 use crate::exec::control::{Prepared, Shared};
@@ -14,8 +16,10 @@ use crate::exec::node::{Argument, Call};
 use crate::exec::run::Unit;
 use crate::ops::control::{For, While};
 use crate::ops::{Control, Leaf, Op};
-use crate::plan::{Node, Program};
+use crate::plan::Program;
 use crate::plan::ir::{DIRECT, Kind, Ref};
+
+type Inputs = SmallVec<[u32; 3]>;
 
 /// Whether the first stages of `w` are all those of `first`.
 fn extends(w: &While, first: &While) -> bool {
@@ -45,13 +49,7 @@ fn while_of(op: &Op) -> Option<&While> {
 
 impl Lower<'_> {
     /// What node x, a loop, shares with an earlier one.
-    pub(super) fn shared(
-        &mut self,
-        x: u32,
-        op: &Op,
-        results: &[Option<Argument>],
-        bodies: &[Prepared],
-    ) -> Shared {
+    pub(super) fn shared(&mut self, x: u32, op: &Op, results: &[Option<Argument>], bodies: &[Prepared]) -> Shared {
         let found = match op {
             Op::Control(Control::While(w)) => self.continued(x, w, results),
             Op::Control(Control::For(f)) => self.retraced(x, f, bodies),
@@ -105,8 +103,8 @@ impl Lower<'_> {
             if first.length != f.length || !matches!(call.shared, Shared::No) {
                 continue;
             }
-            let same_as = self.parameters(x, f, before, first);
-            let pairs = pairs(first, &call.bodies[0], f, later, &same_as);
+            let (own, same_as) = self.parameters(x, f, before, first);
+            let pairs = pairs(first, &call.bodies[0], f, later, (&own, &same_as));
             if pairs.is_empty() {
                 continue;
             }
@@ -121,10 +119,11 @@ impl Lower<'_> {
         None
     }
 
-    /// For each parameter of the body of f, which one of the body of `first` has the same value in the same step.
-    fn parameters(&self, x: u32, f: &For, before: u32, first: &For) -> Vec<Option<usize>> {
+    /// For each parameter of the body of `first`, and of that of f, which is the first one of the body of `first` that has the
+    /// same value in the same step.
+    fn parameters(&self, x: u32, f: &For, before: u32, first: &For) -> (Vec<usize>, Vec<Option<usize>>) {
         let (inputs, known) = (&self.ir.nodes[x as usize].inputs, &self.ir.nodes[before as usize].inputs);
-        let Kind::Opaque(o) = &self.ir.nodes[before as usize].kind else { return Vec::new() };
+        let Kind::Opaque(o) = &self.ir.nodes[before as usize].kind else { return (Vec::new(), Vec::new()) };
         let history = first.body.outputs().len();
         let find = |r: Ref, among: std::ops::Range<usize>| among.into_iter().find(|&k| self.same(known[k], r));
         let slices = first.consts + first.carries..known.len();
@@ -138,7 +137,12 @@ impl Lower<'_> {
             let carry = (0..first.carries).find(|&c| o.results.get(history + c) == Some(&r.node) && r.view == DIRECT);
             carry.map(|c| first.consts + c).or_else(|| find(r, slices.clone()))
         };
-        inputs.iter().enumerate().map(one).collect()
+        let own = |k: usize| match k {
+            _ if k < first.consts => find(known[k], 0..first.consts).unwrap_or(k),
+            _ if k < slices.start => k,
+            _ => find(known[k], slices.clone()).unwrap_or(k),
+        };
+        ((0..known.len()).map(own).collect(), inputs.iter().enumerate().map(one).collect())
     }
 }
 
@@ -149,14 +153,14 @@ fn pairs(
     earlier: &Prepared,
     f: &For,
     later: &Prepared,
-    same_as: &[Option<usize>],
+    (own, same_as): (&[usize], &[Option<usize>]),
 ) -> Vec<(usize, While, usize)> {
     let (before, after) = (first.body.plain().program(), f.body.plain().program());
     // a body without loops is not looked at
     if !after.nodes.iter().any(|n| while_of(&n.op).is_some()) {
         return Vec::new();
     }
-    let twins = Twins::new(before, after, same_as);
+    let twins = Twins::new(before, after, own, same_as);
     let mut found: Vec<(usize, While, usize)> = Vec::new();
     for (b, n) in after.nodes.iter().enumerate() {
         let Some(w) = while_of(&n.op) else { continue };
@@ -199,35 +203,61 @@ struct Twins {
 }
 
 impl Twins {
-    fn new(before: &Program, after: &Program, same_as: &[Option<usize>]) -> Twins {
-        let mut table: FxHashMap<Node, u32> = FxHashMap::default();
+    fn new(before: &Program, after: &Program, own: &[usize], same_as: &[Option<usize>]) -> Twins {
+        let place =
+            |p: &Program| -> FxHashMap<u32, usize> { p.params.iter().enumerate().map(|(k, &p)| (p, k)).collect() };
+        let mine = place(before);
+        let mut table: FxHashMap<u64, u32> = FxHashMap::default();
+        let hash = |op: &Op, inputs: &[u32]| {
+            let mut h = FxHasher::default();
+            (op, inputs).hash(&mut h);
+            h.finish()
+        };
         let mut first: Vec<u32> = Vec::with_capacity(before.nodes.len());
         for (i, n) in before.nodes.iter().enumerate() {
             let at = before.value(i as u32);
             let found = match n.op {
                 _ if at != i as u32 => first[at as usize],
-                Op::Leaf(Leaf::Param) | Op::Host(_) => at,
+                Op::Leaf(Leaf::Param) => {
+                    let k = mine.get(&at).and_then(|&k| own.get(k).copied());
+                    k.map_or(at, |k| before.params[k])
+                }
+                Op::Host(_) => at,
                 _ => {
-                    let inputs = n.inputs.iter().map(|&x| first[x as usize]).collect();
-                    *table.entry(Node { inputs, ..n.clone() }).or_insert(at)
+                    let inputs: Inputs = n.inputs.iter().map(|&x| first[x as usize]).collect();
+                    let known = *table.entry(hash(&n.op, &inputs)).or_insert(at);
+                    let m = &before.nodes[known as usize];
+                    let theirs = m.inputs.iter().map(|&x| first[x as usize]);
+                    let same =
+                        m.op == n.op && m.shape == n.shape && m.dtype == n.dtype && inputs.iter().copied().eq(theirs);
+                    if same { known } else { at }
                 }
             };
             first.push(found);
         }
-        let place: FxHashMap<u32, usize> = after.params.iter().enumerate().map(|(k, &p)| (p, k)).collect();
+        let theirs = place(after);
         let mut second: Vec<Option<u32>> = Vec::with_capacity(after.nodes.len());
         for (i, n) in after.nodes.iter().enumerate() {
             let at = after.value(i as u32);
             let found = match n.op {
                 _ if at != i as u32 => second[at as usize],
                 Op::Leaf(Leaf::Param) => {
-                    let of = place.get(&at).and_then(|&k| same_as.get(k).copied().flatten());
-                    of.map(|k| first[before.params[k] as usize])
+                    let of = theirs.get(&at).and_then(|&k| same_as.get(k).copied().flatten());
+                    of.map(|k| before.params[k])
                 }
                 Op::Host(_) => None,
                 _ => {
-                    let inputs: Option<_> = n.inputs.iter().map(|&x| second[x as usize]).collect();
-                    inputs.and_then(|inputs| table.get(&Node { inputs, ..n.clone() }).copied())
+                    let inputs: Option<Inputs> = n.inputs.iter().map(|&x| second[x as usize]).collect();
+                    inputs.and_then(|inputs| {
+                        let known = *table.get(&hash(&n.op, &inputs))?;
+                        let m = &before.nodes[known as usize];
+                        let theirs = m.inputs.iter().map(|&x| first[x as usize]);
+                        let same = m.op == n.op
+                            && m.shape == n.shape
+                            && m.dtype == n.dtype
+                            && inputs.iter().copied().eq(theirs);
+                        same.then_some(known)
+                    })
                 }
             };
             second.push(found);
