@@ -4,6 +4,7 @@
 //! the order of any sum. So the bits are the same for any number of threads.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::buffer::{ALIGN, Buffer};
@@ -165,13 +166,11 @@ pub unsafe fn batched<T: Real>(
         // SAFETY: the caller's.
         return unsafe { gemm(Shape { m: batch * m, ..shape }, a, b, c, accumulate) };
     }
-    let (out, failed) = (Shared::new(c), Mutex::new(None));
-    let entry = |i: usize| (a.offset(a_steps.at(i)), b.offset(b_steps.at(i)), out.get().wrapping_add(i * m * n));
+    let all = Batch { len: batch, shape, a: (a, a_steps), b: (b, b_steps), c, accumulate };
+    let failed = Mutex::new(None);
     let one = |i: usize, next: Lines| {
-        let (a, b, c) = entry(i);
-        // SAFETY: entry i of the batch; each has its own part of c.
-        let done = unsafe { product(shape, a, b, c, accumulate, next) };
-        if let Err(error) = done {
+        // SAFETY: the caller's; each entry has its own part of c.
+        if let Err(error) = unsafe { all.one(i, next) } {
             failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
     };
@@ -182,23 +181,101 @@ pub unsafe fn batched<T: Real>(
         let group = TASK_WORK / work;
         // the entry that the same thread will probably come to next
         let far = (num_threads() - 1) * group;
-        let next = |i: usize| {
-            let i = if (i + 1).is_multiple_of(group) { i + 1 + far } else { i + 1 };
-            if i >= batch {
-                return Lines::NONE;
-            }
-            let (a, b, c) = entry(i);
-            let lines = |elements: usize, lies: bool| if lies { elements * size_of::<T>() / ALIGN } else { 0 };
-            Lines {
-                from: [a.ptr.cast(), b.ptr.cast(), c.cast_const().cast()],
-                counts: [lines(m * k, a.is_dense(m, k)), lines(k * n, b.is_dense(k, n)), lines(m * n, true)],
-            }
-        };
+        let next = |i: usize| if (i + 1).is_multiple_of(group) { i + 1 + far } else { i + 1 };
         parallel(batch.div_ceil(group), &|g| {
-            (g * group..batch.min((g + 1) * group)).for_each(|i| one(i, next(i)));
+            (g * group..batch.min((g + 1) * group)).for_each(|i| one(i, all.lines(next(i), [true; 3])));
         });
     }
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// Some entries of [`matmul`], for f32 and f64, one after the other on this thread. Of the operands that are `far`, the result
+/// last, the next entry is fetched beside each.
+///
+/// # Safety
+/// As for [`matmul`], for these entries.
+#[expect(clippy::too_many_arguments, reason = "those of matmul, and two more")]
+pub unsafe fn entries(
+    dtype: DType,
+    (range, batch): (Range<usize>, usize),
+    shape: Shape,
+    (a, a_steps): (Mat<u8>, Steps),
+    (b, b_steps): (Mat<u8>, Steps),
+    c: *mut u8,
+    accumulate: bool,
+    far: [bool; 3],
+) -> Result<()> {
+    // SAFETY: the caller's.
+    unsafe {
+        match dtype {
+            DType::F64 => {
+                let (a, b) = ((a.cast::<f64>(), a_steps), (b.cast(), b_steps));
+                Batch { len: batch, shape, a, b, c: c.cast(), accumulate }.some(range, far)
+            }
+            DType::F32 => {
+                let (a, b) = ((a.cast::<f32>(), a_steps), (b.cast(), b_steps));
+                Batch { len: batch, shape, a, b, c: c.cast(), accumulate }.some(range, far)
+            }
+            _ => Err(Error::Type(format!("matmul: entries of a batch are float32 or float64, got {dtype}"))),
+        }
+    }
+}
+
+/// A batch of products.
+struct Batch<'a, T> {
+    len: usize,
+    shape: Shape,
+    a: (Mat<T>, Steps<'a>),
+    b: (Mat<T>, Steps<'a>),
+    c: *mut T,
+    accumulate: bool,
+}
+
+// SAFETY: numbers; whoever reads and writes through them answers for it.
+unsafe impl<T> Sync for Batch<'_, T> {}
+
+impl<T: Real> Batch<'_, T> {
+    fn entry(&self, i: usize) -> (Mat<T>, Mat<T>, *mut T) {
+        let ((a, a_steps), (b, b_steps)) = (self.a, self.b);
+        let c = self.c.wrapping_add(i * self.shape.m * self.shape.n);
+        (a.offset(a_steps.at(i)), b.offset(b_steps.at(i)), c)
+    }
+
+    /// # Safety
+    /// As for [`matmul`], for entry i.
+    unsafe fn one(&self, i: usize, next: Lines) -> Result<()> {
+        let (a, b, c) = self.entry(i);
+        // SAFETY: the caller's.
+        unsafe { product(self.shape, a, b, c, self.accumulate, next) }
+    }
+
+    /// # Safety
+    /// As for [`matmul`], for these entries.
+    unsafe fn some(&self, range: Range<usize>, far: [bool; 3]) -> Result<()> {
+        for i in range {
+            // SAFETY: the caller's.
+            unsafe { self.one(i, self.lines(i + 1, far))? };
+        }
+        Ok(())
+    }
+
+    /// The lines of those matrices of entry i that are wanted and lie in one piece.
+    fn lines(&self, i: usize, wanted: [bool; 3]) -> Lines {
+        if i >= self.len {
+            return Lines::NONE;
+        }
+        let Shape { m, n, k } = self.shape;
+        let (a, b, c) = self.entry(i);
+        let lines = |elements: usize, lies: bool| if lies { elements * size_of::<T>() / ALIGN } else { 0 };
+        Lines {
+            from: [a.ptr.cast(), b.ptr.cast(), c.cast_const().cast()],
+            counts: [
+                lines(m * k, wanted[0] && a.is_dense(m, k)),
+                lines(k * n, wanted[1] && b.is_dense(k, n)),
+                lines(m * n, wanted[2]),
+            ],
+        }
+    }
 }
 
 /// Multiplications worth a task of their own, in f64: some 25 µs.

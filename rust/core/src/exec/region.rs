@@ -57,6 +57,8 @@ pub struct Mem {
     pub masked: bool,
     /// Written past the caches: large, and not read by the plan again.
     pub streamed: bool,
+    /// Beyond the second-level cache: while a block is computed, the next one is fetched.
+    pub far: bool,
     /// A register that takes the place of the array in a block where it cannot be used directly.
     pub spill: usize,
 }
@@ -153,9 +155,6 @@ pub fn group_rows(rows: usize, row: usize) -> usize {
 
 /// Regions that take less run on the caller's thread alone.
 const PARALLEL: usize = 20_000;
-
-/// Arrays of more bytes lie beyond the second-level cache: while a block is computed, the next one is fetched.
-const FAR: usize = 1 << 20;
 
 /// What the next block reads and writes, asked for bit by bit between the instructions of this one: a core waits for some
 /// sixteen lines at a time, and stands still where it is asked for more.
@@ -255,6 +254,11 @@ impl Region {
         self.block(i).map_or_else(|| ((group + usize::from(k > 0)) * self.group * self.row).min(self.n), |b| b.start)
     }
 
+    /// All blocks.
+    fn count(&self) -> usize {
+        self.rows().div_ceil(self.group) * self.blocks_a_group()
+    }
+
     fn blocks_a_group(&self) -> usize {
         match self.rows_a_block {
             0 => self.group * self.row.div_ceil(self.piece),
@@ -284,8 +288,7 @@ impl Region {
     /// # Safety
     /// The plan that this region belongs to has laid out memory for it, and `bases` is that memory.
     pub unsafe fn run(&self, bases: Bases<'_>) -> Result<()> {
-        let groups = self.rows().div_ceil(self.group);
-        let blocks = groups * self.blocks_a_group();
+        let blocks = self.count();
         // a group is one task's: its rows go to one running result. So are a row, or the blocks of a leaf
         let atom = match (self.has_leading, self.epilogue.is_empty()) {
             (true, _) => self.blocks_a_group(),
@@ -297,16 +300,13 @@ impl Region {
         let failed = AtomicU8::new(0);
         let threads = if self.nanoseconds < PARALLEL { 1 } else { pool::num_threads() };
         let tasks = atoms.min(4 * threads);
+        let mut edges = None;
         if threads == 1 || tasks <= 1 {
             // SAFETY: the caller's; the arena has room for the registers of one thread.
             unsafe { self.blocks(bases, bases.at(self.at), 0..blocks, None, &failed) };
         } else {
             let first = |t: usize| t * atoms / tasks * atom;
-            let full = self.folds.iter().filter(|f| f.full).count();
-            let edges = match full {
-                0 => None,
-                _ => Some(Edges::new((0..tasks).map(|t| self.begin(first(t))).collect(), full)?),
-            };
+            edges = self.edges(tasks, || (0..tasks).map(|t| self.begin(first(t))).collect())?;
             pool::parallel(tasks, &|t| {
                 let range = first(t)..first(t + 1).min(blocks);
                 match Buffer::new(self.registers) {
@@ -315,23 +315,67 @@ impl Region {
                     Err(_) => failed.store(2, Relaxed),
                 }
             });
-            if let Some(edges) = &edges
-                && failed.load(Relaxed) == 0
-            {
-                // SAFETY: the caller's; all tasks are done.
-                unsafe { self.close(edges, bases) };
-            }
         }
         match failed.load(Relaxed) {
             0 => {}
             1 => return Err(Error::Interrupted),
             _ => return Err(Error::Memory(format!("cannot allocate {} bytes for registers", self.registers))),
         }
-        for f in &self.folds {
-            // SAFETY: the caller's; all tasks are done.
-            unsafe { self.join(f, bases, groups) };
-        }
+        // SAFETY: the caller's; all tasks are done.
+        unsafe { self.conclude(bases, edges.as_ref()) };
         Ok(())
+    }
+
+    /// For tasks that begin at these elements, where several of them may have a part of a leaf.
+    pub(super) fn edges(&self, tasks: usize, starts: impl FnOnce() -> Vec<usize>) -> Result<Option<Edges>> {
+        match self.folds.iter().filter(|f| f.full).count() {
+            0 => Ok(None),
+            _ if tasks == 1 => Ok(None),
+            full => Edges::new(starts(), full).map(Some),
+        }
+    }
+
+    /// Joins what the tasks have reduced.
+    ///
+    /// # Safety
+    /// As for `run`; all blocks are done, and nobody works on the region any more.
+    pub(super) unsafe fn conclude(&self, bases: Bases<'_>, edges: Option<&Edges>) {
+        let groups = self.rows().div_ceil(self.group);
+        // SAFETY: the caller's.
+        unsafe {
+            if let Some(edges) = edges {
+                self.close(edges, bases);
+            }
+            for f in &self.folds {
+                self.join(f, bases, groups);
+            }
+        }
+    }
+
+    /// Lets blocks begin and end with the parts of a batch: whole rows each, or whole leaves, or no reductions.
+    pub fn cut_into(&mut self, parts: usize) {
+        if self.rows_a_block > 0 && self.row < self.n {
+            self.group = self.rows() / parts;
+        } else if self.folds.is_empty() {
+            (self.row, self.rows_a_block, self.group) = (self.n / parts, 0, 1);
+        }
+    }
+
+    /// Runs the blocks of one part, of so many into which the region has been cut.
+    ///
+    /// # Safety
+    /// As for `run`; nobody else runs this part, and the registers are the caller's, the same for all parts of a task.
+    pub(super) unsafe fn part(
+        &self,
+        bases: Bases<'_>,
+        registers: *mut u8,
+        (part, parts): (usize, usize),
+        edges: Option<&Edges>,
+    ) -> Result<()> {
+        let (each, stopped) = (self.count() / parts, AtomicU8::new(0));
+        // SAFETY: the caller's.
+        unsafe { self.blocks(bases, registers, part * each..(part + 1) * each, edges, &stopped) };
+        if stopped.load(Relaxed) == 0 { Ok(()) } else { Err(Error::Interrupted) }
     }
 
     /// # Safety
@@ -385,7 +429,7 @@ impl Region {
                     streamed = true;
                     continue;
                 }
-                if self.n * m.step > FAR {
+                if m.far {
                     ahead.add(p.wrapping_add(bytes), bytes, m.written);
                 }
                 if m.masked {

@@ -41,6 +41,9 @@ const ONE_ROW: usize = 512;
 /// Elements of a block of several rows, at most.
 pub(super) const ROW_BLOCK: usize = 2048;
 
+/// Arrays of more bytes lie beyond the second-level cache.
+const FAR: usize = 1 << 20;
+
 /// Results of this many bytes are hardly in a cache any more when somebody reads them.
 const STREAMED: usize = 32 << 20;
 
@@ -162,6 +165,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 written,
                 masked: false,
                 streamed: false,
+                far: self.r.n * step > FAR && !self.l.is_scratch(place),
                 spill: 0,
             });
         }
@@ -414,6 +418,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 written: true,
                 masked: false,
                 streamed: false,
+                far: false,
                 spill: 0,
             });
             return Ok(Local::Mem(self.mems.len() - 1));
@@ -755,7 +760,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
             folds.push((f, scratch));
         }
         for (f, scratch) in &folds {
-            self.l.large.give_back(f.partial.offset, *scratch);
+            self.l.free(Home::Large(f.partial.offset), *scratch);
         }
         self.l.registers = self.l.registers.max(registers);
         let nanoseconds = (n.saturating_mul(self.cost + 3 * streams)).saturating_add(n / row * self.column_cost) / 10;
