@@ -47,8 +47,6 @@ pub struct Entries {
 
 /// What takes less runs on the caller's thread alone.
 const PARALLEL: usize = 20_000;
-/// Tasks for each thread.
-const TASKS: usize = 8;
 
 /// What all tasks use of a member.
 enum Prepared {
@@ -75,15 +73,15 @@ impl Entries {
     /// The plan that this belongs to has laid out memory for it, and `bases` is that memory, without the scratch.
     pub unsafe fn run(&self, bases: Bases<'_>) -> Result<()> {
         let threads = if self.nanoseconds < PARALLEL { 1 } else { pool::num_threads() };
-        let tasks = if threads == 1 { 1 } else { self.parts.min(TASKS * threads) };
-        let first = |t: usize| t * self.parts / tasks;
+        let starts = if threads == 1 { vec![0, self.parts] } else { pool::shares(self.parts, threads) };
+        let tasks = starts.len() - 1;
         let mut prepared = Vec::with_capacity(self.members.len());
         for member in &self.members {
             prepared.push(match member {
                 Member::Product(call, _) => Prepared::Product(call.offsets()),
                 Member::Region(region, _) => {
-                    let starts = || (0..tasks).map(|t| first(t) * (region.n / self.parts)).collect();
-                    Prepared::Region(region.edges(tasks, starts)?)
+                    let firsts = || starts[..tasks].iter().map(|part| part * (region.n / self.parts)).collect();
+                    Prepared::Region(region.edges(tasks, firsts)?)
                 }
             });
         }
@@ -91,7 +89,7 @@ impl Entries {
         let stopped = AtomicU8::new(0);
         pool::parallel(tasks, &|t| {
             // SAFETY: the caller's; each part is one task's.
-            if let Err(error) = unsafe { self.task(bases, first(t)..first(t + 1), &prepared, &stopped) } {
+            if let Err(error) = unsafe { self.task(bases, starts[t]..starts[t + 1], &prepared, &stopped) } {
                 stopped.store(1, Relaxed);
                 failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::buffer::{ALIGN, Buffer};
-use super::gemm_block::{Block, COLS, CopyRows, KC, Lines, PackColumns, PackRows, ROWS};
+use super::gemm_block::{Block, COLS, CopyRows, KC, Lines, PackColumns, PackRows, ROWS, SMALL_BYTES};
 use super::gemv;
 pub use super::lanes::Real;
 use super::lanes::dispatch;
@@ -286,8 +286,6 @@ const PACKED_ROWS: usize = 256 * ROWS;
 /// Rows up to which packing `b`, and columns up to which packing `a` does not pay.
 const FEW_ROWS: usize = 32;
 const FEW_COLS: usize = 2 * COLS;
-/// Bytes of `b` up to which it stays in the first-level cache as it lies.
-const SMALL_BYTES: usize = 32 << 10;
 /// Elements of `b` that are copied to the stack to make its rows contiguous.
 const SMALL_COPY: usize = 1024;
 

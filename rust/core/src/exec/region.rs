@@ -57,6 +57,8 @@ pub struct Mem {
     pub masked: bool,
     /// Written past the caches: large, and not read by the plan again.
     pub streamed: bool,
+    /// The running result of a reduction over rows, to which a pass adds this block's row.
+    pub running: Option<u32>,
     /// Beyond the second-level cache: while a block is computed, the next one is fetched.
     pub far: bool,
     /// A register that takes the place of the array in a block where it cannot be used directly.
@@ -212,14 +214,13 @@ fn fetch(p: *const u8, lines: usize, write: bool) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
-        for line in 0..lines {
-            let at = p.wrapping_add(line * ALIGN).cast();
-            // SAFETY: a hint, which may be of any address.
-            unsafe {
-                match write {
-                    true => _mm_prefetch::<_MM_HINT_ET0>(at),
-                    false => _mm_prefetch::<_MM_HINT_T0>(at),
-                }
+        let at = |line: usize| p.wrapping_add(line * ALIGN).cast();
+        // SAFETY: hints, which may be of any address.
+        unsafe {
+            if write {
+                (0..lines).for_each(|line| _mm_prefetch::<_MM_HINT_ET0>(at(line)));
+            } else {
+                (0..lines).for_each(|line| _mm_prefetch::<_MM_HINT_T0>(at(line)));
             }
         }
     }
@@ -299,16 +300,16 @@ impl Region {
         let atoms = blocks.div_ceil(atom);
         let failed = AtomicU8::new(0);
         let threads = if self.nanoseconds < PARALLEL { 1 } else { pool::num_threads() };
-        let tasks = atoms.min(4 * threads);
         let mut edges = None;
-        if threads == 1 || tasks <= 1 {
+        if threads == 1 || atoms <= 1 {
             // SAFETY: the caller's; the arena has room for the registers of one thread.
             unsafe { self.blocks(bases, bases.at(self.at), 0..blocks, None, &failed) };
         } else {
-            let first = |t: usize| t * atoms / tasks * atom;
-            edges = self.edges(tasks, || (0..tasks).map(|t| self.begin(first(t))).collect())?;
+            let starts: Vec<usize> = pool::shares(atoms, threads).iter().map(|a| (a * atom).min(blocks)).collect();
+            let tasks = starts.len() - 1;
+            edges = self.edges(tasks, || starts[..tasks].iter().map(|&i| self.begin(i)).collect())?;
             pool::parallel(tasks, &|t| {
-                let range = first(t)..first(t + 1).min(blocks);
+                let range = starts[t]..starts[t + 1];
                 match Buffer::new(self.registers) {
                     // SAFETY: the caller's; tasks write disjoint ranges.
                     Ok(own) => unsafe { self.blocks(bases, own.as_mut_ptr(), range, edges.as_ref(), &failed) },
@@ -419,6 +420,15 @@ impl Region {
                 }
                 if m.leaf {
                     *p = registers.wrapping_add(m.spill + block.column % BLOCK * m.step);
+                    continue;
+                }
+                if let Some(k) = m.running {
+                    let f = &self.folds[k as usize];
+                    *p = self.running(f, bases, block.row);
+                    if block.row.is_multiple_of(self.group) {
+                        // SAFETY: the caller's: a row of results, of this task's group.
+                        unsafe { (0..f.row).for_each(|j| put(p.add(j * f.size), f.init, f.size)) };
+                    }
                     continue;
                 }
                 let from = block.start * m.step;

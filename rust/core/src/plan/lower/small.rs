@@ -8,6 +8,7 @@ use super::{Home, Lower, Temporary, misplaced};
 use crate::code::{At, Module, Span, Step};
 use crate::exec::generated::Entry;
 use crate::exec::region::Instr;
+use crate::exec::rows::RowInstr;
 use crate::exec::straight;
 use crate::exec::strided::Strided;
 use crate::plan::ir::{DIRECT, Ir, Kind, Ref};
@@ -230,7 +231,7 @@ impl Lower<'_> {
         }
         for r in self.code.regions_mut() {
             for instr in &mut r.body {
-                if let Instr::Pass(entry) = instr {
+                if let Instr::Pass(entry) | Instr::Row(RowInstr::Pass(entry)) = instr {
                     *entry = Entry(starts[entry.0]);
                 }
             }
