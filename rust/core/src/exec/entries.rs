@@ -1,14 +1,15 @@
 //! Products of a batch of matrices and the regions between them, some entries at a time through all of them.
 //!
-//! Each task has some parts of the batch, one after the other. Values that nobody else reads are scratch: there is memory for one
-//! part of them in each task, and their base is moved so that each part finds its own where it would be in the whole array.
+//! Each worker takes parts of the batch, one after the other. Values that nobody else reads are scratch: a worker has memory for
+//! one part of them, and their base is moved so that each part finds its own where it would be in the whole array.
 #![allow(unsafe_code)]
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use super::buffer::Buffer;
+use super::buffer::{ALIGN, Buffer};
+use super::gemm::Beside;
 use super::node::{Call, Offsets};
 use super::pool;
 use super::region::{Bases, Region};
@@ -19,11 +20,11 @@ use crate::{Error, Result};
 pub enum Member {
     /// A product, and which of its operands and its result come from memory.
     Product(Box<Call>, [bool; 3]),
-    /// A region, and where in the memory of a task its registers are: what they collect stays there from part to part.
+    /// A region, and where in the memory of a worker its registers are: what they collect stays there from part to part.
     Region(Box<Region>, usize),
 }
 
-/// Memory of a task for one part of an array.
+/// Memory of a worker for one part of an array.
 #[derive(Clone, Copy, Debug)]
 pub struct Scratch {
     pub offset: usize,
@@ -40,7 +41,9 @@ pub struct Entries {
     /// The first base of a place in scratch; one for each follows.
     pub base: usize,
     pub scratch: Vec<Scratch>,
-    /// Memory of a task: scratch and registers.
+    /// Where in the memory of a worker products pack their operands.
+    pub panels: usize,
+    /// Memory of a worker: scratch, registers and panels.
     pub bytes: usize,
     pub nanoseconds: usize,
 }
@@ -86,12 +89,22 @@ impl Entries {
             });
         }
         let failed: Mutex<Option<Error>> = Mutex::new(None);
-        let stopped = AtomicU8::new(0);
-        pool::parallel(tasks, &|t| {
-            // SAFETY: the caller's; each part is one task's.
-            if let Err(error) = unsafe { self.task(bases, starts[t]..starts[t + 1], &prepared, &stopped) } {
-                stopped.store(1, Relaxed);
-                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        let stopped = AtomicBool::new(false);
+        let room = self.bytes.next_multiple_of(ALIGN);
+        let own = Buffer::new(threads.min(tasks) * room)?;
+        pool::in_shares(&starts, threads, &|worker, shares| {
+            let own = own.as_mut_ptr().wrapping_add(worker * room);
+            let mut table = bases.extended(self.base + self.scratch.len());
+            for part in shares.flat_map(|t| starts[t]..starts[t + 1]) {
+                if stopped.load(Relaxed) {
+                    return;
+                }
+                // SAFETY: the caller's; each part is one worker's.
+                if let Err(error) = unsafe { self.part(&mut table, own, part, &prepared) } {
+                    stopped.store(true, Relaxed);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    return;
+                }
             }
         });
         if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -107,41 +120,27 @@ impl Entries {
     }
 
     /// # Safety
-    /// As for `run`; nobody else has these parts.
-    unsafe fn task(
-        &self,
-        bases: Bases<'_>,
-        parts: std::ops::Range<usize>,
-        prepared: &[Prepared],
-        stopped: &AtomicU8,
-    ) -> Result<()> {
-        let own = Buffer::new(self.bytes)?;
-        let mut table = bases.0.to_vec();
-        table.resize(self.base + self.scratch.len(), std::ptr::null_mut());
-        for part in parts {
-            if pool::interrupted() {
-                return Err(Error::Interrupted);
-            }
-            if stopped.load(Relaxed) != 0 {
-                return Ok(());
-            }
-            for (base, s) in table[self.base..].iter_mut().zip(&self.scratch) {
-                *base = own.as_mut_ptr().wrapping_add(s.offset).wrapping_sub(part * s.bytes);
-            }
-            let bases = Bases(&table);
-            for (member, prepared) in self.members.iter().zip(prepared) {
-                // SAFETY: the caller's; scratch has room for this part of what members write to it.
-                unsafe {
-                    match (member, prepared) {
-                        (Member::Product(call, far), Prepared::Product(offsets)) => {
-                            call.entries(bases, offsets, part * self.each..(part + 1) * self.each, *far)?;
-                        }
-                        (Member::Region(region, at), Prepared::Region(edges)) => {
-                            let registers = own.as_mut_ptr().wrapping_add(*at);
-                            region.part(bases, registers, (part, self.parts), edges.as_ref())?;
-                        }
-                        _ => return Err(Error::Internal("what was prepared for another member".into())),
+    /// As for `run`; nobody else has this part, or uses the worker's memory.
+    unsafe fn part(&self, table: &mut [*mut u8], own: *mut u8, part: usize, prepared: &[Prepared]) -> Result<()> {
+        if pool::interrupted() {
+            return Err(Error::Interrupted);
+        }
+        for (base, s) in table[self.base..].iter_mut().zip(&self.scratch) {
+            *base = own.wrapping_add(s.offset).wrapping_sub(part * s.bytes);
+        }
+        let bases = Bases(table);
+        for (member, prepared) in self.members.iter().zip(prepared) {
+            // SAFETY: the caller's; scratch has room for this part of what members write to it.
+            unsafe {
+                match (member, prepared) {
+                    (Member::Product(call, far), Prepared::Product(offsets)) => {
+                        let room = Some(own.wrapping_add(self.panels));
+                        call.entries(bases, offsets, part * self.each..(part + 1) * self.each, Beside { far: *far, room })?;
                     }
+                    (Member::Region(region, at), Prepared::Region(edges)) => {
+                        region.part(bases, own.wrapping_add(*at), (part, self.parts), edges.as_ref())?;
+                    }
+                    _ => return Err(Error::Internal("what was prepared for another member".into())),
                 }
             }
         }

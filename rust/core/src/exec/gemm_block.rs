@@ -7,7 +7,7 @@
 // loops over registers read best with an index into each
 #![allow(clippy::needless_range_loop)]
 
-use std::hint::black_box;
+use std::arch::asm;
 use std::ops::Range;
 
 use super::gemm::Mat;
@@ -259,9 +259,9 @@ impl<T: Real> Block<T> {
         (mut ahead, line): (*const u8, usize),
     ) {
         // A row is found by one register and a factor that an instruction can have: additions of addresses would take the
-        // place of products. The compiler would make such additions of distances that it sees to be multiples of another.
+        // place of products, and the compiler would make them of what it sees to be multiples.
         let row = self.a.row * size_of::<T>() as isize;
-        let [three, five, seven] = if R > 2 { black_box([3 * row, 5 * row, 7 * row]) } else { [0; 3] };
+        let [three, five, seven] = [3 * row, 5 * row, 7 * row];
         let distance = |r: usize| match r {
             3 => three,
             5 => five,
@@ -277,10 +277,18 @@ impl<T: Real> Block<T> {
             }
             // SAFETY: the caller's.
             unsafe { step::<V, R, W, PART>(sums, std::array::from_fn(|r| a.wrapping_byte_offset(distance(r))), b, part) };
-            a = a.wrapping_offset(self.a.col);
+            a = opaque(a.wrapping_offset(self.a.col));
             b = b.wrapping_offset(b_row);
         }
     }
+}
+
+/// The same address, of which the compiler does not know that.
+#[inline(always)]
+fn opaque<T>(mut p: *const T) -> *const T {
+    // SAFETY: no instruction.
+    unsafe { asm!("/* {0} */", inout(reg) p, options(pure, nomem, nostack, preserves_flags)) };
+    p
 }
 
 /// Adds one product to every sum of a tile.

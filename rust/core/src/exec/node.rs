@@ -256,7 +256,16 @@ impl Call {
         })
     }
 
-    /// Some entries of a product, on this thread alone; `far` says what comes from memory, the result last.
+    /// The bytes for which an entry of a product needs room.
+    pub fn panels(&self) -> usize {
+        let [a, b] = [&self.arguments[0], &self.arguments[1]];
+        let rank = self.shape.len();
+        let col = b.strides.as_ref().map_or(1, |s| s[rank - 1]);
+        let shape = gemm::Shape { m: self.shape[rank - 2], n: self.shape[rank - 1], k: a.shape[rank - 1] };
+        gemm::panels(self.dtype, shape, col)
+    }
+
+    /// Some entries of a product, on this thread alone.
     ///
     /// # Safety
     /// As for `run`, but only these entries of what this product and others of its unit write need have their places.
@@ -265,7 +274,7 @@ impl Call {
         bases: Bases<'_>,
         offsets: &[Offsets; 2],
         range: Range<usize>,
-        far: [bool; 3],
+        beside: gemm::Beside,
     ) -> Result<()> {
         let product = self.product(bases);
         let ([a, b], [x, y]) = (product.factors, [offsets[0].steps(), offsets[1].steps()]);
@@ -278,7 +287,7 @@ impl Call {
                 std::ptr::copy_nonoverlapping(from.wrapping_add(range.start * each), to, range.len() * each);
             }
             let accumulate = self.arguments.len() > 2;
-            gemm::entries(self.dtype, (range, product.batch), product.shape, (a, x), (b, y), dst, accumulate, far)
+            gemm::entries(self.dtype, (range, product.batch), product.shape, (a, x), (b, y), dst, accumulate, beside)
         }
     }
 

@@ -90,6 +90,16 @@ pub fn shares(items: usize, threads: usize) -> Vec<usize> {
     starts
 }
 
+/// Runs the shares that begin at these places on so many threads: f(worker, shares) on each of them, with the numbers of the
+/// shares that fall to it, so that a worker's memory stays with it.
+pub fn in_shares(starts: &[usize], threads: usize, f: &(dyn Fn(usize, &mut dyn Iterator<Item = usize>) + Sync)) {
+    let (count, next) = (starts.len() - 1, AtomicUsize::new(0));
+    parallel(threads.min(count), &|worker| {
+        let draw = || Some(next.fetch_add(1, Relaxed)).filter(|&share| share < count);
+        f(worker, &mut std::iter::from_fn(draw));
+    });
+}
+
 /// A pointer that tasks may share; what they do with it is the business of whoever wraps it.
 #[derive(Clone, Copy)]
 pub struct Shared<T>(*mut T);

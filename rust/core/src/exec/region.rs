@@ -38,6 +38,13 @@ impl Bases<'_> {
     pub fn at(&self, p: Place) -> *mut u8 {
         self.0[p.base as usize].wrapping_add(p.offset)
     }
+
+    /// All of them, and room for so many in all.
+    pub(super) fn extended(&self, len: usize) -> Vec<*mut u8> {
+        let mut table = self.0.to_vec();
+        table.resize(len, std::ptr::null_mut());
+        table
+    }
 }
 
 /// An array that the blocks read or write in place.
@@ -308,19 +315,18 @@ impl Region {
             let starts: Vec<usize> = pool::shares(atoms, threads).iter().map(|a| (a * atom).min(blocks)).collect();
             let tasks = starts.len() - 1;
             edges = self.edges(tasks, || starts[..tasks].iter().map(|&i| self.begin(i)).collect())?;
-            pool::parallel(tasks, &|t| {
-                let range = starts[t]..starts[t + 1];
-                match Buffer::new(self.registers) {
-                    // SAFETY: the caller's; tasks write disjoint ranges.
-                    Ok(own) => unsafe { self.blocks(bases, own.as_mut_ptr(), range, edges.as_ref(), &failed) },
-                    Err(_) => failed.store(2, Relaxed),
+            let room = self.registers.next_multiple_of(ALIGN);
+            let own = Buffer::new(threads.min(tasks) * room)?;
+            pool::in_shares(&starts, threads, &|worker, shares| {
+                let registers = own.as_mut_ptr().wrapping_add(worker * room);
+                for t in shares {
+                    // SAFETY: the caller's; tasks write disjoint ranges, and workers have registers of their own.
+                    unsafe { self.blocks(bases, registers, starts[t]..starts[t + 1], edges.as_ref(), &failed) };
                 }
             });
         }
-        match failed.load(Relaxed) {
-            0 => {}
-            1 => return Err(Error::Interrupted),
-            _ => return Err(Error::Memory(format!("cannot allocate {} bytes for registers", self.registers))),
+        if failed.load(Relaxed) != 0 {
+            return Err(Error::Interrupted);
         }
         // SAFETY: the caller's; all tasks are done.
         unsafe { self.conclude(bases, edges.as_ref()) };

@@ -76,11 +76,12 @@ impl Lower<'_> {
     pub(super) fn end(&mut self, u: usize) -> Result<()> {
         let Some(together) = self.together.take_if(|t| t.last == u) else { return Ok(()) };
         let mut bytes = together.places.end();
-        let (mut members, mut nanoseconds) = (Vec::new(), 0usize);
+        let (mut members, mut nanoseconds, mut packed) = (Vec::new(), 0usize, 0);
         for unit in self.code.units.split_off(together.first) {
             members.push(match unit {
                 Unit::Call(call) => {
                     nanoseconds = nanoseconds.saturating_add(call.nanoseconds());
+                    packed = packed.max(call.panels());
                     let far = |place: Place| !self.is_scratch(place);
                     let [a, b] = [0, 1].map(|k| far(call.arguments[k].place));
                     let result = far(call.dst);
@@ -102,7 +103,8 @@ impl Lower<'_> {
             each: together.each,
             base: self.scratch_base() as usize,
             scratch: together.scratch,
-            bytes,
+            panels: bytes,
+            bytes: bytes + packed,
             nanoseconds,
         };
         self.code.units.push(Unit::Entries(Box::new(entries)));

@@ -55,7 +55,7 @@ enum Home {
     Large(usize),
     /// A parameter or an output.
     Outside(u32),
-    /// One part of it at a time, in each task of a run: its place in the list of such values, and in their memory.
+    /// One part of it at a time, in each worker of a run: its place in the list of such values, and in their memory.
     Scratch(u32, usize),
 }
 
