@@ -22,4 +22,5 @@ pub mod run;
 pub mod straight;
 mod stream;
 pub mod strided;
+pub mod sums;
 mod symmetric;

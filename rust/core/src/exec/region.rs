@@ -162,6 +162,9 @@ pub fn group_rows(rows: usize, row: usize) -> usize {
     least.clamp(1, rows.max(1))
 }
 
+/// So many elements of running results are joined by several threads.
+const JOINED: usize = 1 << 14;
+
 /// Regions that take less run on the caller's thread alone.
 const PARALLEL: usize = 20_000;
 
@@ -433,7 +436,7 @@ impl Region {
                     *p = self.running(f, bases, block.row);
                     if block.row.is_multiple_of(self.group) {
                         // SAFETY: the caller's: a row of results, of this task's group.
-                        unsafe { (0..f.row).for_each(|j| put(p.add(j * f.size), f.init, f.size)) };
+                        unsafe { f.begin(*p, f.row) };
                     }
                     continue;
                 }
@@ -594,9 +597,7 @@ impl Region {
                 for k in 0..rows {
                     let row = src.add(k * f.row * f.size);
                     if (b.row + k * joined).is_multiple_of(self.group) {
-                        for j in 0..len {
-                            put(acc.add(j * f.size), f.init, f.size);
-                        }
+                        f.begin(acc, len);
                     }
                     (f.accumulate)(len, acc, row);
                 }
@@ -624,9 +625,17 @@ impl Region {
         // SAFETY: partial results were laid out for all groups or leaves.
         unsafe {
             if f.leading {
-                for g in 1..groups {
-                    (f.accumulate)(f.row, dst, partial.add((g - 1) * f.row * f.size));
-                }
+                // other cores have written them: all of them fetch
+                let columns = if groups * f.row < JOINED { f.row } else { f.row.div_ceil(2 * pool::num_threads()) };
+                let (dst, partial) = (pool::Shared::new(dst), pool::Shared::new(partial));
+                pool::parallel(f.row.div_ceil(columns.max(1)), &|task| {
+                    let first = task * columns;
+                    let (len, at) = (columns.min(f.row - first), first * f.size);
+                    for g in 1..groups {
+                        // SAFETY: a range of columns of each group, which is this task's.
+                        (f.accumulate)(len, dst.get().add(at), partial.get().add((g - 1) * f.row * f.size + at));
+                    }
+                });
                 return;
             }
             let leaves = f.row.div_ceil(BLOCK);
@@ -650,6 +659,20 @@ impl Region {
                 let acc = dst.add(i * f.size);
                 put(acc, f.init, f.size);
                 (f.block)(count, acc, row);
+            }
+        }
+    }
+}
+
+impl BlockFold {
+    /// # Safety
+    /// There is room for so many results.
+    unsafe fn begin(&self, acc: *mut u8, len: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self.init {
+                0 => acc.write_bytes(0, len * self.size),
+                init => (0..len).for_each(|j| put(acc.add(j * self.size), init, self.size)),
             }
         }
     }

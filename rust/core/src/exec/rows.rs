@@ -45,7 +45,7 @@ pub enum RowInstr {
 #[derive(Debug)]
 pub struct RowFold {
     pub block: ReduceKernel,
-    /// Instead, for short rows.
+    /// Instead, for short rows, and for sums of one block.
     pub narrow: Option<RowsKernel>,
     pub init: u64,
     pub size: usize,
