@@ -28,8 +28,10 @@ pub struct Run {
 const LARGEST: usize = 1 << 21;
 /// The multiplications of a product of one part: its matrices lie in the second-level cache.
 const PART: usize = 1 << 18;
-/// Parts of a batch, at least: all threads should have some, and nearly as many.
+/// Parts of a batch, at least: all threads should have some.
 const PARTS: usize = 8;
+/// Parts of more entries than one only if there are so many of them.
+const MANY: usize = 32;
 /// Bytes that the units write, at least: fewer stay in the cache anyway.
 const BYTES: usize = 1 << 20;
 
@@ -163,10 +165,8 @@ impl Growing<'_> {
     }
 
     fn finish(self) -> Option<Run> {
-        let each = (1..=self.entries)
-            .take_while(|each| each * self.most <= PART || *each == 1)
-            .filter(|&each| self.entries.is_multiple_of(each))
-            .last()?;
+        let most = (PART / self.most.max(1)).min(self.entries / MANY).max(1);
+        let each = (1..=most).rev().find(|&each| self.entries.is_multiple_of(each))?;
         let parts = self.entries / each;
         (self.linked && self.most > 0 && parts >= PARTS && self.bytes >= BYTES).then_some(Run {
             units: self.units,
