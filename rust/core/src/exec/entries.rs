@@ -135,7 +135,12 @@ impl Entries {
                 match (member, prepared) {
                     (Member::Product(call, far), Prepared::Product(offsets)) => {
                         let room = Some(own.wrapping_add(self.panels));
-                        call.entries(bases, offsets, part * self.each..(part + 1) * self.each, Beside { far: *far, room })?;
+                        call.entries(
+                            bases,
+                            offsets,
+                            part * self.each..(part + 1) * self.each,
+                            Beside { far: *far, room },
+                        )?;
                     }
                     (Member::Region(region, at), Prepared::Region(edges)) => {
                         region.part(bases, own.wrapping_add(*at), (part, self.parts), edges.as_ref())?;

@@ -276,7 +276,9 @@ impl<T: Real> Block<T> {
                 ahead = ahead.wrapping_add(line);
             }
             // SAFETY: the caller's.
-            unsafe { step::<V, R, W, PART>(sums, std::array::from_fn(|r| a.wrapping_byte_offset(distance(r))), b, part) };
+            unsafe {
+                step::<V, R, W, PART>(sums, std::array::from_fn(|r| a.wrapping_byte_offset(distance(r))), b, part)
+            };
             a = opaque(a.wrapping_offset(self.a.col));
             b = b.wrapping_offset(b_row);
         }

@@ -22,5 +22,4 @@ pub mod run;
 pub mod straight;
 mod stream;
 pub mod strided;
-pub mod sums;
 mod symmetric;

@@ -45,7 +45,7 @@ pub enum RowInstr {
 #[derive(Debug)]
 pub struct RowFold {
     pub block: ReduceKernel,
-    /// Instead, for short rows, and for sums of one block.
+    /// Instead, for short rows.
     pub narrow: Option<RowsKernel>,
     pub init: u64,
     pub size: usize,

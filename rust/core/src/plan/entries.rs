@@ -124,7 +124,8 @@ impl Growing<'_> {
         let made = |x: &&u32| {
             self.schedule.stored[**x as usize] && self.schedule.home[**x as usize] as usize == self.units.end
         };
-        self.bytes += nodes.iter().filter(made).map(|&x| &self.ir.nodes[x as usize]).map(|n| n.n * n.dtype.size()).sum::<usize>();
+        self.bytes +=
+            nodes.iter().filter(made).map(|&x| &self.ir.nodes[x as usize]).map(|n| n.n * n.dtype.size()).sum::<usize>();
         true
     }
 

@@ -36,6 +36,9 @@ fn has_long(ir: &Ir, r: &region::Region) -> bool {
 /// Elements of a block of one kernel.
 const ALONE: usize = 4 * BLOCK;
 
+/// The registers of a block of several rows may take more: there is more to do before and after each.
+const ROW_REGISTERS: usize = 40 << 10;
+
 /// Rows of more elements than this are a block each.
 const ONE_ROW: usize = 512;
 
@@ -722,7 +725,8 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let has_leading = (0..self.r.folds.len() as u32).any(|k| self.is_leading(k));
         let streams = self.mems.iter().filter(|m| m.step != 0).count();
         let [count, columns] = counts;
-        let fit = REGISTERS / (8 * (count + streams).max(1));
+        let room = if cut.by_rows() { ROW_REGISTERS } else { REGISTERS };
+        let fit = room / (8 * (count + streams).max(1));
         // a power of two, so that blocks fill leaves
         // what goes through one kernel, from memory to memory, need not fit a cache
         let alone = matches!(drafts.as_slice(), [Draft::Map { .. }])

@@ -65,7 +65,8 @@ impl Lower<'_> {
     /// Scratch for a value that no unit outside of the run reads.
     pub(super) fn scratch(&mut self, x: u32) -> Option<Home> {
         let n = &self.ir.nodes[x as usize];
-        let together = self.together.as_mut().filter(|t| self.last[x as usize] <= t.until && n.n.is_multiple_of(t.parts))?;
+        let together =
+            self.together.as_mut().filter(|t| self.last[x as usize] <= t.until && n.n.is_multiple_of(t.parts))?;
         let bytes = super::bytes(n) / together.parts;
         let offset = together.places.take(room(bytes));
         together.scratch.push(Scratch { offset, bytes });

@@ -33,7 +33,6 @@ use crate::exec::region::Place;
 use crate::exec::run::{Code, OutputSlot, ParamSlot, Unit};
 use crate::exec::straight::{self, Outside, SmallFold, Step};
 use crate::exec::strided::Strided;
-use crate::exec::sums;
 use crate::math::reduce::{AccumulateKernel, BLOCK, ReduceKernel};
 use crate::math::{self, Kernel};
 use crate::ops::{Gather, Op, Windowed};
@@ -700,7 +699,7 @@ fn misplaced() -> Error {
 fn fold_kernels(fold: &Fold, dtype: DType) -> Result<(ReduceKernel, AccumulateKernel, u64)> {
     let isa = math::isa();
     match (
-        sums::block(isa, fold.op, dtype).or_else(|| math::reduce::block(isa, fold.op, dtype)),
+        math::reduce::block(isa, fold.op, dtype),
         math::reduce::accumulate(isa, fold.op, dtype),
         math::reduce::init(fold.op, dtype),
     ) {

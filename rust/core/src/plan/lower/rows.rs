@@ -13,7 +13,6 @@ use crate::exec::narrow;
 use crate::exec::region::Place;
 use crate::exec::rows::{Products, RowFold};
 use crate::exec::strided::Strided;
-use crate::exec::sums;
 use crate::math::{self, Kernel};
 use crate::plan::ir::{DIRECT, Kind, Ref};
 use crate::plan::rows::{Role, divisor, spreads};
@@ -61,9 +60,7 @@ impl Blocks<'_, '_> {
                 let src = self.operand(n.inputs[0])?;
                 self.read(src);
                 let (block, _, init) = fold_kernels(fold, n.dtype)?;
-                let rows = narrow::kernel(fold.op, n.dtype, row);
-                let narrow = rows.or_else(|| sums::rows(math::isa(), fold.op, n.dtype, row));
-                let fold = RowFold { block, narrow, init, size };
+                let fold = RowFold { block, narrow: narrow::kernel(fold.op, n.dtype, row), init, size };
                 self.cost += 3;
                 RowDraft::Fold { fold: Box::new(fold), src, dst: self.column_register() }
             }
