@@ -192,7 +192,9 @@ def _norm_by_hand(params, weight):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize(("rows", "row"), [(200, 1000), (31, 1003), (600, 512), (300, 520), (3, 4096), (40, 64), (2, 600)])
+@pytest.mark.parametrize(
+    ("rows", "row"), [(200, 1000), (31, 1003), (600, 512), (300, 520), (3, 4096), (40, 64), (2, 600)]
+)
 def test_layer_norm_of_any_shape(rows, row, dtype):
     rng = np.random.default_rng(8)
     params = {"x": rng.standard_normal((rows, row)), "gain": rng.standard_normal(row), "bias": rng.standard_normal(row)}
