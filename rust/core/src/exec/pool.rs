@@ -78,8 +78,12 @@ pub fn parallel(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
 }
 
 /// Cuts so many items into tasks for so many threads: where each begins, and the end. The first are large, so that each thread
-/// goes on where it was, the last ones small, so that all end together although they may have begun at different times.
+/// goes on where it was, the last ones small, so that all end together although they may have begun at different times. Few
+/// items are a task each.
 pub fn shares(items: usize, threads: usize) -> Vec<usize> {
+    if items <= 8 * threads {
+        return (0..=items).collect();
+    }
     let mut starts = vec![0];
     let least = items.div_ceil(32 * threads).max(1);
     let mut next = 0;

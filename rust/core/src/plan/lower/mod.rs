@@ -171,6 +171,7 @@ fn attempt(ir: &Ir, schedule: &Schedule, options: Options, generate: bool) -> Re
                     };
                     if let Kind::Opaque(o) = &l.ir.nodes[x as usize].kind
                         && !l.pieces(x, o)?
+                        && !l.small_product(x, o)?
                     {
                         let to = l.code.steps.len();
                         if to > from {
