@@ -41,13 +41,17 @@ mod x86 {
         let size = _mm512_and_si512(_mm512_castpd_si512(x), _mm512_set1_epi64(i64::MAX));
         let above = _mm512_sub_epi64(size, _mm512_set1_epi64(SMALL.to_bits() as i64));
         let normal = _mm512_cmple_epu64_mask(above, _mm512_set1_epi64((LARGE.to_bits() - SMALL.to_bits()) as i64));
-        if normal | _mm512_fpclass_pd_mask::<SPECIAL>(x) != 0xff {
-            return _mm512_div_pd(x, y);
-        }
         let q = _mm512_mul_pd(x, r);
         let nearly = _mm512_fmadd_pd(_mm512_fnmadd_pd(q, y, x), r, q);
         let left = _mm512_fnmadd_pd(nearly, y, x);
-        _mm512_mask_blend_pd(normal, q, _mm512_fmadd_pd(left, r, nearly))
+        let exact = _mm512_fmadd_pd(left, r, nearly);
+        if normal == 0xff {
+            return exact;
+        }
+        if normal | _mm512_fpclass_pd_mask::<SPECIAL>(x) != 0xff {
+            return _mm512_div_pd(x, y);
+        }
+        _mm512_mask_blend_pd(normal, q, exact)
     }
 
     /// # Safety

@@ -4,10 +4,11 @@
 //! the order of any sum. So the bits are the same for any number of threads.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::buffer::{ALIGN, Buffer};
-use super::gemm_block::{Block, COLS, CopyRows, KC, Lines, PackColumns, PackRows, ROWS};
+use super::gemm_block::{Block, COLS, CopyRows, KC, Lines, PackColumns, PackRows, ROWS, SMALL_BYTES};
 use super::gemv;
 pub use super::lanes::Real;
 use super::lanes::dispatch;
@@ -165,13 +166,11 @@ pub unsafe fn batched<T: Real>(
         // SAFETY: the caller's.
         return unsafe { gemm(Shape { m: batch * m, ..shape }, a, b, c, accumulate) };
     }
-    let (out, failed) = (Shared::new(c), Mutex::new(None));
-    let entry = |i: usize| (a.offset(a_steps.at(i)), b.offset(b_steps.at(i)), out.get().wrapping_add(i * m * n));
+    let all = Batch { len: batch, shape, a: (a, a_steps), b: (b, b_steps), c, accumulate };
+    let failed = Mutex::new(None);
     let one = |i: usize, next: Lines| {
-        let (a, b, c) = entry(i);
-        // SAFETY: entry i of the batch; each has its own part of c.
-        let done = unsafe { product(shape, a, b, c, accumulate, next) };
-        if let Err(error) = done {
+        // SAFETY: the caller's; each entry has its own part of c.
+        if let Err(error) = unsafe { all.one(i, next, None) } {
             failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
     };
@@ -182,23 +181,115 @@ pub unsafe fn batched<T: Real>(
         let group = TASK_WORK / work;
         // the entry that the same thread will probably come to next
         let far = (num_threads() - 1) * group;
-        let next = |i: usize| {
-            let i = if (i + 1).is_multiple_of(group) { i + 1 + far } else { i + 1 };
-            if i >= batch {
-                return Lines::NONE;
-            }
-            let (a, b, c) = entry(i);
-            let lines = |elements: usize, lies: bool| if lies { elements * size_of::<T>() / ALIGN } else { 0 };
-            Lines {
-                from: [a.ptr.cast(), b.ptr.cast(), c.cast_const().cast()],
-                counts: [lines(m * k, a.is_dense(m, k)), lines(k * n, b.is_dense(k, n)), lines(m * n, true)],
-            }
-        };
+        let next = |i: usize| if (i + 1).is_multiple_of(group) { i + 1 + far } else { i + 1 };
         parallel(batch.div_ceil(group), &|g| {
-            (g * group..batch.min((g + 1) * group)).for_each(|i| one(i, next(i)));
+            (g * group..batch.min((g + 1) * group)).for_each(|i| one(i, all.lines(next(i), [true; 3])));
         });
     }
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// What goes with entries of a batch that run on one thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside {
+    /// Which operands come from memory, the result last: of those the next entry is fetched beside each.
+    pub far: [bool; 3],
+    /// Room for as many bytes as [`panels`] says, if there is some.
+    pub room: Option<*mut u8>,
+}
+
+/// The bytes into which a product packs its operands, where `col` is the distance of two columns of b.
+pub fn panels(dtype: DType, shape: Shape, col: isize) -> usize {
+    let Packing { a, b, .. } = Packing::new(shape, col, dtype.size());
+    a + b
+}
+
+/// Some entries of [`matmul`], for f32 and f64, one after the other on this thread.
+///
+/// # Safety
+/// As for [`matmul`], for these entries; the room is the caller's, aligned to 64.
+#[expect(clippy::too_many_arguments, reason = "those of matmul, and two more")]
+pub unsafe fn entries(
+    dtype: DType,
+    (range, batch): (Range<usize>, usize),
+    shape: Shape,
+    (a, a_steps): (Mat<u8>, Steps),
+    (b, b_steps): (Mat<u8>, Steps),
+    c: *mut u8,
+    accumulate: bool,
+    beside: Beside,
+) -> Result<()> {
+    // SAFETY: the caller's.
+    unsafe {
+        match dtype {
+            DType::F64 => {
+                let (a, b) = ((a.cast::<f64>(), a_steps), (b.cast(), b_steps));
+                Batch { len: batch, shape, a, b, c: c.cast(), accumulate }.some(range, beside)
+            }
+            DType::F32 => {
+                let (a, b) = ((a.cast::<f32>(), a_steps), (b.cast(), b_steps));
+                Batch { len: batch, shape, a, b, c: c.cast(), accumulate }.some(range, beside)
+            }
+            _ => Err(Error::Type(format!("matmul: entries of a batch are float32 or float64, got {dtype}"))),
+        }
+    }
+}
+
+/// A batch of products.
+struct Batch<'a, T> {
+    len: usize,
+    shape: Shape,
+    a: (Mat<T>, Steps<'a>),
+    b: (Mat<T>, Steps<'a>),
+    c: *mut T,
+    accumulate: bool,
+}
+
+// SAFETY: numbers; whoever reads and writes through them answers for it.
+unsafe impl<T> Sync for Batch<'_, T> {}
+
+impl<T: Real> Batch<'_, T> {
+    fn entry(&self, i: usize) -> (Mat<T>, Mat<T>, *mut T) {
+        let ((a, a_steps), (b, b_steps)) = (self.a, self.b);
+        let c = self.c.wrapping_add(i * self.shape.m * self.shape.n);
+        (a.offset(a_steps.at(i)), b.offset(b_steps.at(i)), c)
+    }
+
+    /// # Safety
+    /// As for [`matmul`], for entry i.
+    unsafe fn one(&self, i: usize, next: Lines, room: Option<*mut T>) -> Result<()> {
+        let (a, b, c) = self.entry(i);
+        // SAFETY: the caller's.
+        unsafe { product(self.shape, a, b, c, self.accumulate, next, room) }
+    }
+
+    /// # Safety
+    /// As for [`matmul`], for these entries.
+    unsafe fn some(&self, range: Range<usize>, Beside { far, room }: Beside) -> Result<()> {
+        for i in range {
+            // SAFETY: the caller's.
+            unsafe { self.one(i, self.lines(i + 1, far), room.map(<*mut u8>::cast))? };
+        }
+        Ok(())
+    }
+
+    /// The lines of those matrices of entry i that are wanted and lie in one piece.
+    fn lines(&self, i: usize, wanted: [bool; 3]) -> Lines {
+        if i >= self.len {
+            return Lines::NONE;
+        }
+        let Shape { m, n, k } = self.shape;
+        let (a, b, c) = self.entry(i);
+        let lines = |elements: usize, lies: bool| if lies { elements * size_of::<T>() / ALIGN } else { 0 };
+        Lines {
+            from: [a.ptr.cast(), b.ptr.cast(), c.cast_const().cast()],
+            counts: [
+                lines(m * k, wanted[0] && a.is_dense(m, k)),
+                lines(k * n, wanted[1] && b.is_dense(k, n)),
+                lines(m * n, wanted[2]),
+            ],
+        }
+    }
 }
 
 /// Multiplications worth a task of their own, in f64: some 25 µs.
@@ -211,8 +302,6 @@ const PACKED_ROWS: usize = 256 * ROWS;
 /// Rows up to which packing `b`, and columns up to which packing `a` does not pay.
 const FEW_ROWS: usize = 32;
 const FEW_COLS: usize = 2 * COLS;
-/// Bytes of `b` up to which it stays in the first-level cache as it lies.
-const SMALL_BYTES: usize = 32 << 10;
 /// Elements of `b` that are copied to the stack to make its rows contiguous.
 pub(super) const SMALL_COPY: usize = 1024;
 /// Multiplications of a small product.
@@ -224,11 +313,19 @@ pub(super) const SMALL_WORK: usize = 1 << 15;
 /// As for [`matmul`].
 pub unsafe fn gemm<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumulate: bool) -> Result<()> {
     // SAFETY: the caller's.
-    unsafe { product(shape, a, b, c, accumulate, Lines::NONE) }
+    unsafe { product(shape, a, b, c, accumulate, Lines::NONE, None) }
 }
 
-/// [`gemm`], and what to fetch beside it.
-unsafe fn product<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumulate: bool, next: Lines) -> Result<()> {
+/// [`gemm`], what to fetch beside it, and room for panels if there is some.
+unsafe fn product<T: Real>(
+    shape: Shape,
+    a: Mat<T>,
+    b: Mat<T>,
+    c: *mut T,
+    accumulate: bool,
+    next: Lines,
+    room: Option<*mut T>,
+) -> Result<()> {
     let Shape { m, n, k } = shape;
     // SAFETY: the caller's.
     unsafe {
@@ -255,7 +352,7 @@ unsafe fn product<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumu
         if parts >= 4 && m * n <= most && work >= 2 * TASK_WORK {
             return deep(shape, a, b, c, accumulate);
         }
-        blocked(shape, a, b, c, accumulate, next)
+        blocked(shape, a, b, c, accumulate, next, room)
     }
 }
 
@@ -289,7 +386,7 @@ unsafe fn deep<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, b: Mat<T>, c: *mut 
             for part in task * group..parts.min((task + 1) * group) {
                 let (p, c) = (part * KC, to.get().add(part * size));
                 let (a, b) = (a.offset(p as isize * a.col), b.offset(p as isize * b.row));
-                if let Err(error) = blocked(Shape { m, n, k: KC.min(k - p) }, a, b, c, false, Lines::NONE) {
+                if let Err(error) = blocked(Shape { m, n, k: KC.min(k - p) }, a, b, c, false, Lines::NONE, None) {
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
             }
@@ -310,6 +407,31 @@ unsafe fn deep<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, b: Mat<T>, c: *mut 
     Ok(())
 }
 
+/// Which operands of a product are packed, and how much of them at a time.
+struct Packing {
+    /// The bytes of the panels of a and of b; 0 where it is read as it lies.
+    a: usize,
+    b: usize,
+    most_rows: usize,
+    most_cols: usize,
+}
+
+impl Packing {
+    fn new(Shape { m, n, k }: Shape, b_col: isize, size: usize) -> Packing {
+        let deepest = k.min(KC);
+        let in_place = b_col == 1 || n == 1;
+        let b_packed = !(in_place && (m <= FEW_ROWS || n * deepest * size <= SMALL_BYTES));
+        let a_packed = n > FEW_COLS;
+        let most_cols = if b_packed { n.min(PACKED_COLS) } else { n };
+        let most_rows = if a_packed { m.min(PACKED_ROWS) } else { m };
+        let room = |needed: bool, wide: usize, step: usize| {
+            if needed { (wide.next_multiple_of(step) * deepest * size).next_multiple_of(ALIGN) } else { 0 }
+        };
+        let (a, b) = (room(a_packed, most_rows, ROWS), room(b_packed, most_cols, COLS));
+        Packing { a, b, most_rows, most_cols }
+    }
+}
+
 /// Any product: blocks of KC products, packed where their elements are used often enough, cut into tasks by rows and columns.
 unsafe fn blocked<T: Real>(
     Shape { m, n, k }: Shape,
@@ -318,21 +440,16 @@ unsafe fn blocked<T: Real>(
     c: *mut T,
     accumulate: bool,
     next: Lines,
+    room: Option<*mut T>,
 ) -> Result<()> {
-    let (c_row, deepest) = (n, k.min(KC));
-    let in_place = b.col == 1 || n == 1;
-    let b_packed = !(in_place && (m <= FEW_ROWS || n * deepest * size_of::<T>() <= SMALL_BYTES));
-    let a_packed = n > FEW_COLS;
-    let most_cols = if b_packed { n.min(PACKED_COLS) } else { n };
-    let most_rows = if a_packed { m.min(PACKED_ROWS) } else { m };
-    let room = |needed: bool, wide: usize, step: usize| {
-        if needed { Buffer::new(wide.next_multiple_of(step) * deepest * size_of::<T>()).map(Some) } else { Ok(None) }
-    };
-    let (b_room, a_room) = (room(b_packed, most_cols, COLS)?, room(a_packed, most_rows, ROWS)?);
-    let pointer =
-        |room: &Option<Buffer>| Shared::new(room.as_ref().map_or(std::ptr::null_mut(), |r| r.as_mut_ptr().cast::<T>()));
-    let (b_room, a_room, c) = (&b_room, &a_room, Shared::new(c));
-    let (b_to, a_to) = (pointer(b_room), pointer(a_room));
+    let c_row = n;
+    let packing = Packing::new(Shape { m, n, k }, b.col, size_of::<T>());
+    let Packing { most_rows, most_cols, .. } = packing;
+    let (a_packed, b_packed) = (packing.a > 0, packing.b > 0);
+    let own = if room.is_none() && a_packed | b_packed { Some(Buffer::new(packing.a + packing.b)?) } else { None };
+    let room = room.unwrap_or_else(|| own.as_ref().map_or(std::ptr::null_mut(), Buffer::as_mut_ptr).cast());
+    let (b_to, a_to) = (Shared::new(room), Shared::new(room.wrapping_byte_add(packing.b)));
+    let c = Shared::new(c);
     for j0 in (0..n).step_by(most_cols) {
         let cols = most_cols.min(n - j0);
         for p0 in (0..k).step_by(KC) {

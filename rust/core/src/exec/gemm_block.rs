@@ -7,11 +7,16 @@
 // loops over registers read best with an index into each
 #![allow(clippy::needless_range_loop)]
 
+use std::arch::asm;
+use std::ops::Range;
+
 use super::gemm::Mat;
 use super::lanes::{Kernel, Lanes, Real};
 
 /// Products that are summed in registers before they go to memory.
 pub(super) const KC: usize = 256;
+/// Bytes of `b` up to which it stays in the first-level cache as it lies.
+pub(super) const SMALL_BYTES: usize = 32 << 10;
 /// Products whose loop is one turn.
 const UNROLL: usize = 4;
 /// Vectors in a row of a tile.
@@ -53,6 +58,10 @@ unsafe impl Sync for Lines {}
 impl Lines {
     pub const NONE: Lines = Lines { from: [std::ptr::null(); 3], counts: [0; 3] };
 
+    fn is_none(&self) -> bool {
+        self.counts == [0; 3]
+    }
+
     /// Line i of all, and how far it is from there to the next one; `otherwise` if there are not so many.
     #[inline(always)]
     fn at(&self, mut i: usize, otherwise: *const u8) -> (*const u8, usize) {
@@ -74,16 +83,22 @@ impl<T: Real> Kernel<T> for Block<T> {
     unsafe fn run<V: Lanes<Elem = T>>(self) {
         let wide = WIDTH * V::N;
         let (b_row, b_panel) = if self.b_packed { (wide as isize, wide * self.k) } else { (self.b.row, wide) };
-        for panel in 0..self.n.div_ceil(wide) {
-            let (j, b) = (panel * wide, self.b.ptr.wrapping_add(panel * b_panel));
-            let left = (self.n - j).min(wide);
-            let part = (left - 1) % V::N + 1;
-            // SAFETY: columns j to j + left, in full vectors and a last one with `part` elements.
-            unsafe {
-                match left.div_ceil(V::N) {
-                    1 => self.columns::<V, 1>(j, (b, b_row), part),
-                    2 => self.columns::<V, 2>(j, (b, b_row), part),
-                    _ => self.columns::<V, WIDTH>(j, (b, b_row), part),
+        // where all of b stays in the first-level cache, a few rows of a pass by all of its columns
+        let small = self.n * self.k * size_of::<T>() <= SMALL_BYTES;
+        let height = if small && !self.a_packed { V::MR } else { self.m.max(1) };
+        for i in (0..self.m).step_by(height) {
+            let rows = i..self.m.min(i + height);
+            for panel in 0..self.n.div_ceil(wide) {
+                let (j, b) = (panel * wide, self.b.ptr.wrapping_add(panel * b_panel));
+                let left = (self.n - j).min(wide);
+                let part = (left - 1) % V::N + 1;
+                // SAFETY: columns j to j + left, in full vectors and a last one with `part` elements.
+                unsafe {
+                    match left.div_ceil(V::N) {
+                        1 => self.columns::<V, 1>(rows.clone(), j, (b, b_row), part),
+                        2 => self.columns::<V, 2>(rows.clone(), j, (b, b_row), part),
+                        _ => self.columns::<V, WIDTH>(rows.clone(), j, (b, b_row), part),
+                    }
                 }
             }
         }
@@ -92,13 +107,19 @@ impl<T: Real> Kernel<T> for Block<T> {
 
 impl<T: Real> Block<T> {
     #[inline(always)]
-    unsafe fn columns<V: Lanes<Elem = T>, const W: usize>(&self, j: usize, b: (*const T, isize), part: usize) {
+    unsafe fn columns<V: Lanes<Elem = T>, const W: usize>(
+        &self,
+        rows: Range<usize>,
+        j: usize,
+        b: (*const T, isize),
+        part: usize,
+    ) {
         // SAFETY: the caller's; part is below N only where PART is.
         unsafe {
             if part == V::N {
-                self.rows::<V, W, false>(j, b, part);
+                self.rows::<V, W, false>(rows, j, b, part);
             } else {
-                self.rows::<V, W, true>(j, b, part);
+                self.rows::<V, W, true>(rows, j, b, part);
             }
         }
     }
@@ -106,28 +127,28 @@ impl<T: Real> Block<T> {
     #[inline(always)]
     unsafe fn rows<V: Lanes<Elem = T>, const W: usize, const PART: bool>(
         &self,
+        Range { start: mut i, end }: Range<usize>,
         j: usize,
         b: (*const T, isize),
         part: usize,
     ) {
-        let mut i = 0;
         // SAFETY: rows i and on, below m.
         unsafe {
             if V::MR == 8 {
-                while i + 8 <= self.m {
+                while i + 8 <= end {
                     self.tile::<V, 8, W, PART>(i, j, b, part);
                     i += 8;
                 }
             }
-            while i + 4 <= self.m {
+            while i + 4 <= end {
                 self.tile::<V, 4, W, PART>(i, j, b, part);
                 i += 4;
             }
-            if i + 2 <= self.m {
+            if i + 2 <= end {
                 self.tile::<V, 2, W, PART>(i, j, b, part);
                 i += 2;
             }
-            if i < self.m {
+            if i < end {
                 self.tile::<V, 1, W, PART>(i, j, b, part);
             }
         }
@@ -145,8 +166,8 @@ impl<T: Real> Block<T> {
         // SAFETY: R rows of a, k rows of b and R rows of c have the columns that are read or written.
         unsafe {
             let mut sums = [[V::splat(T::default()); W]; R];
-            if R == V::MR {
-                // the result's lines are on their way while the sums are made
+            if R == V::MR && self.next.is_none() {
+                // the result's lines are on their way while the sums are made, if nobody has asked for them before
                 for r in 0..R {
                     for w in 0..W {
                         prefetch(self.c.wrapping_add((i + r) * self.c_row + j + w * V::N));
@@ -232,25 +253,44 @@ impl<T: Real> Block<T> {
     unsafe fn sum_in_place<V: Lanes<Elem = T>, const R: usize, const W: usize, const PART: bool>(
         &self,
         sums: &mut [[V; W]; R],
-        a: *const T,
+        mut a: *const T,
         (mut b, b_row): (*const T, isize),
         part: usize,
         (mut ahead, line): (*const u8, usize),
     ) {
-        // one offset for all rows: sums of addresses would take the place of products
-        let rows: [*const T; R] = std::array::from_fn(|r| a.wrapping_offset(r as isize * self.a.row));
-        let mut offset = 0;
+        // A row is found by one register and a factor that an instruction can have: additions of addresses would take the
+        // place of products, and the compiler would make them of what it sees to be multiples.
+        let row = self.a.row * size_of::<T>() as isize;
+        let [three, five, seven] = [3 * row, 5 * row, 7 * row];
+        let distance = |r: usize| match r {
+            3 => three,
+            5 => five,
+            6 => 2 * three,
+            7 => seven,
+            // 0, 1, 2 and 4
+            r => r as isize * row,
+        };
         for _ in 0..self.k {
             if R == V::MR {
                 prefetch_far(ahead);
                 ahead = ahead.wrapping_add(line);
             }
             // SAFETY: the caller's.
-            unsafe { step::<V, R, W, PART>(sums, rows.map(|r| r.wrapping_offset(offset)), b, part) };
-            offset += self.a.col;
+            unsafe {
+                step::<V, R, W, PART>(sums, std::array::from_fn(|r| a.wrapping_byte_offset(distance(r))), b, part)
+            };
+            a = opaque(a.wrapping_offset(self.a.col));
             b = b.wrapping_offset(b_row);
         }
     }
+}
+
+/// The same address, of which the compiler does not know that.
+#[inline(always)]
+fn opaque<T>(mut p: *const T) -> *const T {
+    // SAFETY: no instruction.
+    unsafe { asm!("/* {0} */", inout(reg) p, options(pure, nomem, nostack, preserves_flags)) };
+    p
 }
 
 /// Adds one product to every sum of a tile.

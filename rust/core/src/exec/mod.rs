@@ -4,6 +4,7 @@ pub mod array;
 pub mod buffer;
 pub mod control;
 pub mod divide;
+pub mod entries;
 mod factor;
 pub mod gemm;
 mod gemm_block;

@@ -212,20 +212,7 @@ impl Call {
     /// # Safety
     /// As for `run`.
     unsafe fn matmul(&self, bases: Bases<'_>) -> Result<()> {
-        let matrix = |k: usize| -> (Mat<u8>, SmallVec<[isize; 4]>) {
-            let a = &self.arguments[k];
-            let strides = a.strides.clone().unwrap_or_else(|| shape::strides(&a.shape));
-            let rank = strides.len();
-            let ptr = bases.at(a.place).cast_const();
-            (Mat::new(ptr, strides[rank - 2], strides[rank - 1]), strides[..rank - 2].into())
-        };
-        let ((a, a_batch), (b, b_batch)) = (matrix(0), matrix(1));
-        let rank = self.shape.len();
-        let lengths = &self.shape[..rank - 2];
-        let batch = shape::size(lengths);
-        let k = self.arguments[0].shape[rank - 1];
-        let shape = gemm::Shape { m: self.shape[rank - 2], n: self.shape[rank - 1], k };
-        let (x, y) = (offsets(lengths, &a_batch), offsets(lengths, &b_batch));
+        let (product, offsets) = (self.product(bases), self.offsets());
         // SAFETY: the caller's.
         unsafe {
             let dst = bases.at(self.dst);
@@ -235,7 +222,72 @@ impl Call {
             {
                 std::ptr::copy_nonoverlapping(bases.at(sum.place), dst, sum.bytes());
             }
-            gemm::matmul(self.dtype, batch, shape, (a, x.steps()), (b, y.steps()), dst, sum.is_some())
+            let [a, b] = product.factors;
+            let [x, y] = [offsets[0].steps(), offsets[1].steps()];
+            gemm::matmul(self.dtype, product.batch, product.shape, (a, x), (b, y), dst, sum.is_some())
+        }
+    }
+
+    /// The factors and the shape of a product.
+    fn product(&self, bases: Bases<'_>) -> Product {
+        let rank = self.shape.len();
+        let matrix = |a: &Argument| {
+            let strides = a.strides.clone().unwrap_or_else(|| shape::strides(&a.shape));
+            Mat::new(bases.at(a.place).cast_const(), strides[rank - 2], strides[rank - 1])
+        };
+        Product {
+            batch: shape::size(&self.shape[..rank - 2]),
+            shape: gemm::Shape {
+                m: self.shape[rank - 2],
+                n: self.shape[rank - 1],
+                k: self.arguments[0].shape[rank - 1],
+            },
+            factors: [matrix(&self.arguments[0]), matrix(&self.arguments[1])],
+        }
+    }
+
+    /// Of a product: where the matrices of the batch begin.
+    pub(super) fn offsets(&self) -> [Offsets; 2] {
+        let axes = self.shape.len() - 2;
+        [0, 1].map(|k| {
+            let a = &self.arguments[k];
+            let strides = a.strides.clone().unwrap_or_else(|| shape::strides(&a.shape));
+            offsets(&self.shape[..axes], &strides[..axes])
+        })
+    }
+
+    /// The bytes for which an entry of a product needs room.
+    pub fn panels(&self) -> usize {
+        let [a, b] = [&self.arguments[0], &self.arguments[1]];
+        let rank = self.shape.len();
+        let col = b.strides.as_ref().map_or(1, |s| s[rank - 1]);
+        let shape = gemm::Shape { m: self.shape[rank - 2], n: self.shape[rank - 1], k: a.shape[rank - 1] };
+        gemm::panels(self.dtype, shape, col)
+    }
+
+    /// Some entries of a product, on this thread alone.
+    ///
+    /// # Safety
+    /// As for `run`, but only these entries of what this product and others of its unit write need have their places.
+    pub(super) unsafe fn entries(
+        &self,
+        bases: Bases<'_>,
+        offsets: &[Offsets; 2],
+        range: Range<usize>,
+        beside: gemm::Beside,
+    ) -> Result<()> {
+        let product = self.product(bases);
+        let ([a, b], [x, y]) = (product.factors, [offsets[0].steps(), offsets[1].steps()]);
+        let dst = bases.at(self.dst);
+        // SAFETY: the caller's.
+        unsafe {
+            if let Some(sum) = self.arguments.get(2) {
+                let each = sum.bytes() / product.batch;
+                let (from, to) = (bases.at(sum.place), dst.wrapping_add(range.start * each));
+                std::ptr::copy_nonoverlapping(from.wrapping_add(range.start * each), to, range.len() * each);
+            }
+            let accumulate = self.arguments.len() > 2;
+            gemm::entries(self.dtype, (range, product.batch), product.shape, (a, x), (b, y), dst, accumulate, beside)
         }
     }
 
@@ -390,8 +442,15 @@ fn rows_inside(start: i64, step: i64, n: usize, rows: Range<usize>) -> Range<usi
     clamp(first)..clamp(end).max(clamp(first))
 }
 
+/// A batch of products: their number, the shape of one, and the first factors.
+struct Product {
+    batch: usize,
+    shape: gemm::Shape,
+    factors: [Mat<u8>; 2],
+}
+
 /// Where the matrices of a batch begin.
-enum Offsets {
+pub(super) enum Offsets {
     Every(isize),
     At(Vec<isize>),
 }

@@ -77,6 +77,33 @@ pub fn parallel(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
     }
 }
 
+/// Cuts so many items into tasks for so many threads: where each begins, and the end. The first are large, so that each thread
+/// goes on where it was, the last ones small, so that all end together although they may have begun at different times. Few
+/// items are a task each.
+pub fn shares(items: usize, threads: usize) -> Vec<usize> {
+    if items <= 8 * threads {
+        return (0..=items).collect();
+    }
+    let mut starts = vec![0];
+    let least = items.div_ceil(32 * threads).max(1);
+    let mut next = 0;
+    while next < items {
+        next = items.min(next + ((items - next) / (2 * threads)).max(least));
+        starts.push(next);
+    }
+    starts
+}
+
+/// Runs the shares that begin at these places on so many threads: f(worker, shares) on each of them, with the numbers of the
+/// shares that fall to it, so that a worker's memory stays with it.
+pub fn in_shares(starts: &[usize], threads: usize, f: &(dyn Fn(usize, &mut dyn Iterator<Item = usize>) + Sync)) {
+    let (count, next) = (starts.len() - 1, AtomicUsize::new(0));
+    parallel(threads.min(count), &|worker| {
+        let draw = || Some(next.fetch_add(1, Relaxed)).filter(|&share| share < count);
+        f(worker, &mut std::iter::from_fn(draw));
+    });
+}
+
 /// A pointer that tasks may share; what they do with it is the business of whoever wraps it.
 #[derive(Clone, Copy)]
 pub struct Shared<T>(*mut T);
@@ -199,6 +226,21 @@ pub(crate) mod tests {
                     // long enough for the helpers to fall asleep
                     std::thread::sleep(Duration::from_millis(2));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn shares_are_all_items_in_order() {
+        assert_eq!(shares(0, 2), [0]);
+        assert_eq!(shares(1, 4), [0, 1]);
+        for items in 2..300 {
+            for threads in [1, 2, 3, 8] {
+                let starts = shares(items, threads);
+                let sizes: Vec<usize> = starts.windows(2).map(|w| w[1] - w[0]).collect();
+                assert_eq!((starts[0], sizes.iter().sum::<usize>()), (0, items));
+                assert!(sizes.iter().all(|&s| s > 0) && sizes[0] <= items.div_ceil(2 * threads));
+                assert!(sizes.len() <= 32 * threads, "{items} {threads}: {}", sizes.len());
             }
         }
     }

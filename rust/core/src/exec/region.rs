@@ -38,6 +38,13 @@ impl Bases<'_> {
     pub fn at(&self, p: Place) -> *mut u8 {
         self.0[p.base as usize].wrapping_add(p.offset)
     }
+
+    /// All of them, and room for so many in all.
+    pub(super) fn extended(&self, len: usize) -> Vec<*mut u8> {
+        let mut table = self.0.to_vec();
+        table.resize(len, std::ptr::null_mut());
+        table
+    }
 }
 
 /// An array that the blocks read or write in place.
@@ -57,6 +64,10 @@ pub struct Mem {
     pub masked: bool,
     /// Written past the caches: large, and not read by the plan again.
     pub streamed: bool,
+    /// The running result of a reduction over rows, to which a pass adds this block's row.
+    pub running: Option<u32>,
+    /// Beyond the second-level cache: while a block is computed, the next one is fetched.
+    pub far: bool,
     /// A register that takes the place of the array in a block where it cannot be used directly.
     pub spill: usize,
 }
@@ -151,11 +162,11 @@ pub fn group_rows(rows: usize, row: usize) -> usize {
     least.clamp(1, rows.max(1))
 }
 
+/// So many elements of running results are joined by several threads.
+const JOINED: usize = 1 << 14;
+
 /// Regions that take less run on the caller's thread alone.
 const PARALLEL: usize = 20_000;
-
-/// Arrays of more bytes lie beyond the second-level cache: while a block is computed, the next one is fetched.
-const FAR: usize = 1 << 20;
 
 /// What the next block reads and writes, asked for bit by bit between the instructions of this one: a core waits for some
 /// sixteen lines at a time, and stands still where it is asked for more.
@@ -213,14 +224,13 @@ fn fetch(p: *const u8, lines: usize, write: bool) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
-        for line in 0..lines {
-            let at = p.wrapping_add(line * ALIGN).cast();
-            // SAFETY: a hint, which may be of any address.
-            unsafe {
-                match write {
-                    true => _mm_prefetch::<_MM_HINT_ET0>(at),
-                    false => _mm_prefetch::<_MM_HINT_T0>(at),
-                }
+        let at = |line: usize| p.wrapping_add(line * ALIGN).cast();
+        // SAFETY: hints, which may be of any address.
+        unsafe {
+            if write {
+                (0..lines).for_each(|line| _mm_prefetch::<_MM_HINT_ET0>(at(line)));
+            } else {
+                (0..lines).for_each(|line| _mm_prefetch::<_MM_HINT_T0>(at(line)));
             }
         }
     }
@@ -255,6 +265,11 @@ impl Region {
         self.block(i).map_or_else(|| ((group + usize::from(k > 0)) * self.group * self.row).min(self.n), |b| b.start)
     }
 
+    /// All blocks.
+    fn count(&self) -> usize {
+        self.rows().div_ceil(self.group) * self.blocks_a_group()
+    }
+
     fn blocks_a_group(&self) -> usize {
         match self.rows_a_block {
             0 => self.group * self.row.div_ceil(self.piece),
@@ -284,8 +299,7 @@ impl Region {
     /// # Safety
     /// The plan that this region belongs to has laid out memory for it, and `bases` is that memory.
     pub unsafe fn run(&self, bases: Bases<'_>) -> Result<()> {
-        let groups = self.rows().div_ceil(self.group);
-        let blocks = groups * self.blocks_a_group();
+        let blocks = self.count();
         // a group is one task's: its rows go to one running result. So are a row, or the blocks of a leaf
         let atom = match (self.has_leading, self.epilogue.is_empty()) {
             (true, _) => self.blocks_a_group(),
@@ -296,43 +310,82 @@ impl Region {
         let atoms = blocks.div_ceil(atom);
         let failed = AtomicU8::new(0);
         let threads = if self.nanoseconds < PARALLEL { 1 } else { pool::num_threads() };
-        // few atoms are a task each: of tasks of different lengths the last one may keep everybody waiting
-        let tasks = if atoms <= 8 * threads { atoms } else { 4 * threads };
-        if threads == 1 || tasks <= 1 {
+        let mut edges = None;
+        if threads == 1 || atoms <= 1 {
             // SAFETY: the caller's; the arena has room for the registers of one thread.
             unsafe { self.blocks(bases, bases.at(self.at), 0..blocks, None, &failed) };
         } else {
-            let first = |t: usize| t * atoms / tasks * atom;
-            let full = self.folds.iter().filter(|f| f.full).count();
-            let edges = match full {
-                0 => None,
-                _ => Some(Edges::new((0..tasks).map(|t| self.begin(first(t))).collect(), full)?),
-            };
-            pool::parallel(tasks, &|t| {
-                let range = first(t)..first(t + 1).min(blocks);
-                match Buffer::new(self.registers) {
-                    // SAFETY: the caller's; tasks write disjoint ranges.
-                    Ok(own) => unsafe { self.blocks(bases, own.as_mut_ptr(), range, edges.as_ref(), &failed) },
-                    Err(_) => failed.store(2, Relaxed),
+            let starts: Vec<usize> = pool::shares(atoms, threads).iter().map(|a| (a * atom).min(blocks)).collect();
+            let tasks = starts.len() - 1;
+            edges = self.edges(tasks, || starts[..tasks].iter().map(|&i| self.begin(i)).collect())?;
+            let room = self.registers.next_multiple_of(ALIGN);
+            let own = Buffer::new(threads.min(tasks) * room)?;
+            pool::in_shares(&starts, threads, &|worker, shares| {
+                let registers = own.as_mut_ptr().wrapping_add(worker * room);
+                for t in shares {
+                    // SAFETY: the caller's; tasks write disjoint ranges, and workers have registers of their own.
+                    unsafe { self.blocks(bases, registers, starts[t]..starts[t + 1], edges.as_ref(), &failed) };
                 }
             });
-            if let Some(edges) = &edges
-                && failed.load(Relaxed) == 0
-            {
-                // SAFETY: the caller's; all tasks are done.
-                unsafe { self.close(edges, bases) };
+        }
+        if failed.load(Relaxed) != 0 {
+            return Err(Error::Interrupted);
+        }
+        // SAFETY: the caller's; all tasks are done.
+        unsafe { self.conclude(bases, edges.as_ref()) };
+        Ok(())
+    }
+
+    /// For tasks that begin at these elements, where several of them may have a part of a leaf.
+    pub(super) fn edges(&self, tasks: usize, starts: impl FnOnce() -> Vec<usize>) -> Result<Option<Edges>> {
+        match self.folds.iter().filter(|f| f.full).count() {
+            0 => Ok(None),
+            _ if tasks == 1 => Ok(None),
+            full => Edges::new(starts(), full).map(Some),
+        }
+    }
+
+    /// Joins what the tasks have reduced.
+    ///
+    /// # Safety
+    /// As for `run`; all blocks are done, and nobody works on the region any more.
+    pub(super) unsafe fn conclude(&self, bases: Bases<'_>, edges: Option<&Edges>) {
+        let groups = self.rows().div_ceil(self.group);
+        // SAFETY: the caller's.
+        unsafe {
+            if let Some(edges) = edges {
+                self.close(edges, bases);
+            }
+            for f in &self.folds {
+                self.join(f, bases, groups);
             }
         }
-        match failed.load(Relaxed) {
-            0 => {}
-            1 => return Err(Error::Interrupted),
-            _ => return Err(Error::Memory(format!("cannot allocate {} bytes for registers", self.registers))),
+    }
+
+    /// Lets blocks begin and end with the parts of a batch: whole rows each, or whole leaves, or no reductions.
+    pub fn cut_into(&mut self, parts: usize) {
+        if self.rows_a_block > 0 && self.row < self.n {
+            self.group = self.rows() / parts;
+        } else if self.folds.is_empty() {
+            (self.row, self.rows_a_block, self.group) = (self.n / parts, 0, 1);
         }
-        for f in &self.folds {
-            // SAFETY: the caller's; all tasks are done.
-            unsafe { self.join(f, bases, groups) };
-        }
-        Ok(())
+    }
+
+    /// Runs the blocks of one part, of so many into which the region has been cut.
+    ///
+    /// # Safety
+    /// As for `run`; nobody else runs this part, and the registers are the caller's, the same for all parts of a task.
+    pub(super) unsafe fn part(
+        &self,
+        bases: Bases<'_>,
+        registers: *mut u8,
+        (part, parts): (usize, usize),
+        edges: Option<&Edges>,
+    ) -> Result<()> {
+        let (each, stopped) = (self.count() / parts, AtomicU8::new(0));
+        // SAFETY: the caller's.
+        unsafe { self.blocks(bases, registers, part * each..(part + 1) * each, edges, &stopped) };
+        if stopped.load(Relaxed) == 0 { Ok(()) } else { Err(Error::Interrupted) }
     }
 
     /// # Safety
@@ -378,6 +431,15 @@ impl Region {
                     *p = registers.wrapping_add(m.spill + block.column % BLOCK * m.step);
                     continue;
                 }
+                if let Some(k) = m.running {
+                    let f = &self.folds[k as usize];
+                    *p = self.running(f, bases, block.row);
+                    if block.row.is_multiple_of(self.group) {
+                        // SAFETY: the caller's: a row of results, of this task's group.
+                        unsafe { f.begin(*p, f.row) };
+                    }
+                    continue;
+                }
                 let from = block.start * m.step;
                 *p = bases.at(m.place).wrapping_add(from);
                 let bytes = block.len * m.step;
@@ -386,7 +448,7 @@ impl Region {
                     streamed = true;
                     continue;
                 }
-                if self.n * m.step > FAR {
+                if m.far {
                     ahead.add(p.wrapping_add(bytes), bytes, m.written);
                 }
                 if m.masked {
@@ -535,9 +597,7 @@ impl Region {
                 for k in 0..rows {
                     let row = src.add(k * f.row * f.size);
                     if (b.row + k * joined).is_multiple_of(self.group) {
-                        for j in 0..len {
-                            put(acc.add(j * f.size), f.init, f.size);
-                        }
+                        f.begin(acc, len);
                     }
                     (f.accumulate)(len, acc, row);
                 }
@@ -565,9 +625,17 @@ impl Region {
         // SAFETY: partial results were laid out for all groups or leaves.
         unsafe {
             if f.leading {
-                for g in 1..groups {
-                    (f.accumulate)(f.row, dst, partial.add((g - 1) * f.row * f.size));
-                }
+                // other cores have written them: all of them fetch
+                let columns = if groups * f.row < JOINED { f.row } else { f.row.div_ceil(2 * pool::num_threads()) };
+                let (dst, partial) = (pool::Shared::new(dst), pool::Shared::new(partial));
+                pool::parallel(f.row.div_ceil(columns.max(1)), &|task| {
+                    let first = task * columns;
+                    let (len, at) = (columns.min(f.row - first), first * f.size);
+                    for g in 1..groups {
+                        // SAFETY: a range of columns of each group, which is this task's.
+                        (f.accumulate)(len, dst.get().add(at), partial.get().add((g - 1) * f.row * f.size + at));
+                    }
+                });
                 return;
             }
             let leaves = f.row.div_ceil(BLOCK);
@@ -591,6 +659,20 @@ impl Region {
                 let acc = dst.add(i * f.size);
                 put(acc, f.init, f.size);
                 (f.block)(count, acc, row);
+            }
+        }
+    }
+}
+
+impl BlockFold {
+    /// # Safety
+    /// There is room for so many results.
+    unsafe fn begin(&self, acc: *mut u8, len: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self.init {
+                0 => acc.write_bytes(0, len * self.size),
+                init => (0..len).for_each(|j| put(acc.add(j * self.size), init, self.size)),
             }
         }
     }

@@ -6,6 +6,7 @@
 use super::buffer::Buffer;
 use super::divide::DivideKernel;
 use super::gemv;
+use super::generated::Entry;
 use super::lanes::{self, Lanes, Real};
 use super::narrow::RowsKernel;
 use super::region::{Bases, Block, BlockFold, Operand, Place, Region, at};
@@ -21,6 +22,8 @@ use crate::{Error, Result};
 pub enum RowInstr {
     /// Elementwise, on columns.
     Map { f: Kernel, dst: Operand, a: Operand, b: Operand, c: Operand },
+    /// Several operations, on columns that the code knows.
+    Pass(Entry),
     /// Elements of a view, one a row.
     Load { place: Place, view: Box<Strided>, dst: Operand },
     /// Each row to a number.
@@ -121,6 +124,7 @@ impl Region {
                 RowInstr::Map { f, dst, a, b, c } => {
                     f(rows, at(ptrs, *dst), at(ptrs, *a), at(ptrs, *b), at(ptrs, *c));
                 }
+                RowInstr::Pass(entry) => entry.call(rows, ptrs.as_ptr().cast(), block.row),
                 RowInstr::Load { place, view, dst } => view.load(bases.at(*place), block.row, rows, at(ptrs, *dst)),
                 RowInstr::Fold { fold, src, dst } => fold.run(rows, self.row, at(ptrs, *src), at(ptrs, *dst)),
                 RowInstr::Spread { size, src, dst } => {

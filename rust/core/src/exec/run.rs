@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::buffer::Buffer;
 use super::control::{Left, Setup, Shared};
+use super::entries::Entries;
 use super::gemv::Products;
 use super::indexed;
 use super::node::Call;
@@ -69,6 +70,7 @@ pub enum Unit {
     Region(Box<Region>),
     Call(Box<Call>),
     Products(Box<Products>),
+    Entries(Box<Entries>),
 }
 
 #[derive(Debug)]
@@ -137,14 +139,37 @@ impl Code {
     /// Rough size, without the arena.
     pub fn bytes(&self) -> usize {
         let instr = size_of::<super::region::Instr>();
-        let regions: usize =
-            self.units.iter().map(|u| if let Unit::Region(r) = u { r.body.len() * instr } else { 0 }).sum();
+        let regions: usize = self.regions().map(|r| r.body.len() * instr).sum();
         let constants: usize = self.constants.iter().map(|c| c.1.len() + 32).sum();
         self.steps.len() * size_of::<Step>()
             + self.units.len() * 200
             + regions
             + constants
             + self.module.as_ref().map_or(0, Module::bytes)
+    }
+}
+
+impl Code {
+    fn regions(&self) -> impl Iterator<Item = &Region> {
+        self.units.iter().flat_map(|u| {
+            let (alone, members) = match u {
+                Unit::Region(r) => (Some(&**r), None),
+                Unit::Entries(e) => (None, Some(e.regions())),
+                Unit::Steps(..) | Unit::Call(_) | Unit::Products(_) => (None, None),
+            };
+            alone.into_iter().chain(members.into_iter().flatten())
+        })
+    }
+
+    pub fn regions_mut(&mut self) -> impl Iterator<Item = &mut Region> {
+        self.units.iter_mut().flat_map(|u| {
+            let (alone, members) = match u {
+                Unit::Region(r) => (Some(&mut **r), None),
+                Unit::Entries(e) => (None, Some(e.regions_mut())),
+                Unit::Steps(..) | Unit::Call(_) | Unit::Products(_) => (None, None),
+            };
+            alone.into_iter().chain(members.into_iter().flatten())
+        })
     }
 }
 
@@ -439,6 +464,10 @@ impl Runner {
                     }
                     // SAFETY: the plan laid out memory for its products.
                     unsafe { products.run(bases)? };
+                }
+                Unit::Entries(entries) => {
+                    // SAFETY: the plan laid out memory for its members.
+                    unsafe { entries.run(bases)? };
                 }
             }
         }

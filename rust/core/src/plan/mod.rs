@@ -7,6 +7,7 @@
 mod absorb;
 mod cache;
 pub mod diagnose;
+mod entries;
 pub mod frame;
 mod ir;
 mod kernel;
@@ -238,6 +239,7 @@ impl fmt::Display for Plan {
                 Unit::Region(r) => writeln!(f, "{r}")?,
                 Unit::Call(c) => writeln!(f, "{c}")?,
                 Unit::Products(p) => writeln!(f, "{p}")?,
+                Unit::Entries(e) => writeln!(f, "{e}")?,
             }
         }
         Ok(())

@@ -4,11 +4,12 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::composer::Composer;
-use super::passes::{Arranger, Item, escaping};
+use super::passes::{ARRAYS, Arranger, Item, escaping};
 use super::rows::RowDraft;
 use super::{Home, LARGE, Lower, REGISTERS, SMALL, bytes, fold_kernels, misplaced};
 use crate::Result;
 use crate::code::{At, Pass, Span, Step};
+use crate::exec::buffer::ALIGN;
 use crate::exec::divide;
 use crate::exec::generated::Entry;
 use crate::exec::narrow;
@@ -35,11 +36,17 @@ fn has_long(ir: &Ir, r: &region::Region) -> bool {
 /// Elements of a block of one kernel.
 const ALONE: usize = 4 * BLOCK;
 
+/// The registers of a block of several rows may take more: there is more to do before and after each.
+const ROW_REGISTERS: usize = 40 << 10;
+
 /// Rows of more elements than this are a block each.
 const ONE_ROW: usize = 512;
 
 /// Elements of a block of several rows, at most.
 pub(super) const ROW_BLOCK: usize = 2048;
+
+/// Arrays of more bytes lie beyond the second-level cache.
+const FAR: usize = 1 << 20;
 
 /// Results of this many bytes are hardly in a cache any more when somebody reads them.
 const STREAMED: usize = 32 << 20;
@@ -85,6 +92,8 @@ pub(super) enum Draft {
         pass: Box<Pass>,
         operands: SmallVec<[Local; 8]>,
         reads: usize,
+        /// On columns.
+        columns: bool,
     },
     Mask {
         frame: Box<Frame>,
@@ -106,12 +115,23 @@ pub(super) struct Blocks<'l, 'a> {
     mem_at: FxHashMap<(Place2, usize, Inside), usize>,
     pub(super) drafts: Vec<Draft>,
     pub(super) prologue: Vec<Draft>,
+    /// The reductions over rows that passes do as they go.
+    running: SmallVec<[u32; 4]>,
     /// The last draft that reads each register value, and whether it is a column.
     lives: Vec<(usize, bool)>,
     fixed: usize,
     pub(super) cost: usize,
     /// Tenths of a nanosecond a row.
     pub(super) column_cost: usize,
+}
+
+/// What the blocks do.
+struct Arranged {
+    items: Vec<Item>,
+    /// Which members of passes are read by others.
+    escapes: FxHashMap<u32, bool>,
+    /// For each item the reductions over rows that it does as it goes.
+    running: Vec<SmallVec<[u32; 2]>>,
 }
 
 type Place2 = (u32, usize);
@@ -131,6 +151,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
             mem_at: FxHashMap::default(),
             drafts: Vec::new(),
             prologue: Vec::new(),
+            running: SmallVec::new(),
             lives: Vec::new(),
             fixed: 0,
             cost: 0,
@@ -162,6 +183,8 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 written,
                 masked: false,
                 streamed: false,
+                running: None,
+                far: self.r.n * step > FAR && !self.l.is_scratch(place),
                 spill: 0,
             });
         }
@@ -251,12 +274,17 @@ impl<'l, 'a> Blocks<'l, 'a> {
             folds.entry(ir.nodes[f as usize].inputs[0].node).or_default().push(k as u32);
         }
         let long = has_long(ir, self.r);
-        let (items, escapes) = self.items();
-        for item in &items {
+        let Arranged { items, escapes, running } = self.items();
+        self.running = running.iter().flatten().copied().collect();
+        for (item, running) in items.iter().zip(&running) {
             let x = match item {
                 Item::Node(x) => *x,
+                Item::Pass(dtype, members) if self.l.roles[members[0] as usize] != Role::None => {
+                    self.column_pass(*dtype, members, &escapes)?;
+                    continue;
+                }
                 Item::Pass(dtype, members) => {
-                    self.pass(*dtype, members, &escapes, long, &folds)?;
+                    self.pass(*dtype, members, (&escapes, running), long, &folds)?;
                     continue;
                 }
             };
@@ -356,6 +384,9 @@ impl<'l, 'a> Blocks<'l, 'a> {
             }
             self.cost += 3;
             let input = ir.nodes[f as usize].inputs[0];
+            if self.running.contains(&(k as u32)) {
+                continue;
+            }
             if !self.locals.contains_key(&input.node) {
                 let src = self.operand(input)?;
                 self.reduce(k as u32, src);
@@ -364,25 +395,67 @@ impl<'l, 'a> Blocks<'l, 'a> {
         Ok(())
     }
 
-    /// What the blocks do, in order, and which members of passes are read by others.
-    fn items(&self) -> (Vec<Item>, FxHashMap<u32, bool>) {
+    /// What the blocks do, in order.
+    fn items(&self) -> Arranged {
         let (ir, nodes) = (self.l.ir, &self.r.nodes);
         if !self.l.generate {
-            return (nodes.iter().map(|&x| Item::Node(x)).collect(), FxHashMap::default());
+            let items = nodes.iter().map(|&x| Item::Node(x)).collect();
+            return Arranged { items, escapes: FxHashMap::default(), running: vec![SmallVec::new(); nodes.len()] };
         }
         // what divides rows by a number each has a kernel of its own
         let by_row = |x: u32| {
             divisor(ir, self.l.roles, x).is_some() && divide::kernel(math::isa(), ir.nodes[x as usize].dtype).is_some()
         };
-        let may = |x: u32| self.l.roles[x as usize] == Role::None && !by_row(x);
+        let may = |x: u32| match self.l.roles[x as usize] {
+            Role::None => !by_row(x),
+            // beside each other, on columns
+            Role::Map { .. } => true,
+            Role::Fold { .. } | Role::Dot { .. } | Role::Weighted { .. } => false,
+        };
         let kept = |x: u32| self.l.stored[x as usize] && self.l.home_unit[x as usize] == self.unit;
         // what is reduced may go to a leaf
-        let of_folds = self.r.folds.iter().flat_map(|&f| ir.nodes[f as usize].inputs.iter().map(|r| r.node));
-        let folded: SmallVec<[u32; 8]> = of_folds.collect();
+        let of_fold = |f: u32| ir.nodes[f as usize].inputs.iter().map(|r| r.node);
+        let folded: SmallVec<[u32; 8]> = self.r.folds.iter().flat_map(|&f| of_fold(f)).collect();
         let is_array = |x: u32| kept(x) || folded.contains(&x) || nodes.binary_search(&x).is_err();
         let items = Arranger::new(ir, false, &may, &is_array).arrange(nodes);
+        // a pass need not write what it alone reduces
+        let running = self.running(&items, &is_array);
+        let others = (0..self.r.folds.len()).filter(|&k| !running.iter().any(|list| list.contains(&(k as u32))));
+        let folded: SmallVec<[u32; 8]> = others.flat_map(|k| of_fold(self.r.folds[k])).collect();
         let escapes = escaping(&items, ir, kept, folded.iter().copied());
-        (items, escapes)
+        Arranged { items, escapes, running }
+    }
+
+    /// For each item: the reductions over rows that it does as it goes, since it has what they reduce.
+    fn running(&self, items: &[Item], is_array: &dyn Fn(u32) -> bool) -> Vec<SmallVec<[u32; 2]>> {
+        let ir = self.l.ir;
+        let mut left: SmallVec<[u32; 4]> = (0..self.r.folds.len() as u32).filter(|&k| self.can_run(k)).collect();
+        let mut taken = vec![SmallVec::new(); items.len()];
+        for (item, taken) in items.iter().zip(&mut taken) {
+            let Item::Pass(dtype, members) = item else { continue };
+            if self.l.roles[members[0] as usize] != Role::None {
+                continue;
+            }
+            let mut arrays: SmallVec<[(u32, u32); 16]> =
+                members.iter().filter(|&&x| is_array(x)).map(|&x| (x, DIRECT)).collect();
+            for r in members.iter().flat_map(|&x| &ir.nodes[x as usize].inputs) {
+                let read = (r.node, r.view);
+                if !self.l.is_number(r.node) && !members.contains(&r.node) && !arrays.contains(&read) {
+                    arrays.push(read);
+                }
+            }
+            left.retain(|k| {
+                let n = &ir.nodes[self.r.folds[*k as usize] as usize];
+                let from = n.inputs[0].node;
+                let here = members.contains(&from) || arrays.contains(&(from, DIRECT));
+                let fits = here && n.dtype == *dtype && arrays.len() + taken.len() < ARRAYS;
+                if fits {
+                    taken.push(*k);
+                }
+                !fits
+            });
+        }
+        taken
     }
 
     /// Whether each block is one row, whose element of a column is a number for all of it.
@@ -414,6 +487,8 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 written: true,
                 masked: false,
                 streamed: false,
+                running: None,
+                far: false,
                 spill: 0,
             });
             return Ok(Local::Mem(self.mems.len() - 1));
@@ -426,7 +501,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
         &mut self,
         dtype: DType,
         members: &[u32],
-        escapes: &FxHashMap<u32, bool>,
+        (escapes, running): (&FxHashMap<u32, bool>, &[u32]),
         long: bool,
         folds: &FxHashMap<u32, SmallVec<[u32; 2]>>,
     ) -> Result<()> {
@@ -469,6 +544,12 @@ impl<'l, 'a> Blocks<'l, 'a> {
         for &local in &operands {
             self.read(local);
         }
+        for &k in running {
+            let results = self.running_results(k, dtype.size());
+            operands.push(results);
+            let at = At { base: Some(operands.len() as u32 - 1), offset: 0 };
+            composer.add_to(ir.nodes[self.r.folds[k as usize] as usize].inputs[0].node, at)?;
+        }
         let reads = operands.len();
         for &x in members {
             if escapes.get(&x).copied().unwrap_or(true) {
@@ -482,14 +563,46 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let pass = composer.pass;
         // loads and stores are most of what an operation costs
         self.cost += cost.div_ceil(3);
-        self.drafts.push(Draft::Pass { pass: Box::new(pass), operands, reads });
+        self.drafts.push(Draft::Pass { pass: Box::new(pass), operands, reads, columns: false });
         for &x in members {
             for &k in folds.get(&x).into_iter().flatten() {
+                if self.running.contains(&k) {
+                    continue;
+                }
                 let local = self.locals[&x];
                 self.reduce(k, local);
             }
         }
         Ok(())
+    }
+
+    /// Whether a pass can do a reduction over rows as it goes: each block is a row, which is whole vectors, and so are results.
+    fn can_run(&self, k: u32) -> bool {
+        let f = self.r.folds[k as usize];
+        let n = &self.l.ir.nodes[f as usize];
+        self.one_row()
+            && matches!(n.kind, Kind::Fold(Fold { op: ReduceOp::Sum, leading: true, .. }))
+            && matches!(n.dtype, DType::F32 | DType::F64)
+            && (n.n * n.dtype.size()).is_multiple_of(ALIGN)
+            && self.r.n > BLOCK
+    }
+
+    fn running_results(&mut self, k: u32, step: usize) -> Local {
+        let place = Place { base: SMALL, offset: 0 };
+        self.mems.push(Mem {
+            place,
+            step,
+            leaf: false,
+            readable: None,
+            inside: None,
+            written: true,
+            masked: false,
+            streamed: false,
+            running: Some(k),
+            far: false,
+            spill: 0,
+        });
+        Local::Mem(self.mems.len() - 1)
     }
 
     /// Whether a value is written past the caches: a large result that nobody else in the plan reads.
@@ -612,7 +725,8 @@ impl<'l, 'a> Blocks<'l, 'a> {
         let has_leading = (0..self.r.folds.len() as u32).any(|k| self.is_leading(k));
         let streams = self.mems.iter().filter(|m| m.step != 0).count();
         let [count, columns] = counts;
-        let fit = REGISTERS / (8 * (count + streams).max(1));
+        let room = if cut.by_rows() { ROW_REGISTERS } else { REGISTERS };
+        let fit = room / (8 * (count + streams).max(1));
         // a power of two, so that blocks fill leaves
         // what goes through one kernel, from memory to memory, need not fit a cache
         let alone = matches!(drafts.as_slice(), [Draft::Map { .. }])
@@ -684,7 +798,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 }
                 RowDraft::Collect { fold, src } => RowInstr::Collect { fold, src: operand(src) },
             }),
-            Draft::Pass { mut pass, operands, .. } => {
+            Draft::Pass { mut pass, operands, columns, .. } => {
                 let place = |at: &mut At| {
                     if let Some(k) = at.base {
                         let o = operand(operands[k as usize]);
@@ -698,7 +812,8 @@ impl<'l, 'a> Blocks<'l, 'a> {
                 }
                 pass.stores.iter_mut().for_each(|s| place(&mut s.at));
                 passes.push(*pass);
-                Instr::Pass(Entry(passes.len() - 1))
+                let entry = Entry(passes.len() - 1);
+                if columns { Instr::Row(RowInstr::Pass(entry)) } else { Instr::Pass(entry) }
             }
             Draft::Mask { frame, size, dst, src } => Instr::Mask { frame, size, dst: operand(dst), src: operand(src) },
         };
@@ -755,7 +870,7 @@ impl<'l, 'a> Blocks<'l, 'a> {
             folds.push((f, scratch));
         }
         for (f, scratch) in &folds {
-            self.l.large.give_back(f.partial.offset, *scratch);
+            self.l.free(Home::Large(f.partial.offset), *scratch);
         }
         self.l.registers = self.l.registers.max(registers);
         let nanoseconds = (n.saturating_mul(self.cost + 3 * streams)).saturating_add(n / row * self.column_cost) / 10;

@@ -150,6 +150,15 @@ impl<'a> Composer<'a> {
         Ok(())
     }
 
+    /// Adds a value that the pass has, a member's or one that it reads as it lies, to what is at an address.
+    pub fn add_to(&mut self, x: u32, at: At) -> Result<()> {
+        let value = *self.members.get(&x).or_else(|| self.reads.get(&(x, DIRECT))).ok_or_else(misplaced)?;
+        let sum = self.pass.push(Step::Load(at));
+        let sum = self.pass.push(Step::Op(code::Op::Binary(Binary::Add), [sum, value, 0]));
+        self.pass.stores.push(Store::new(sum, at));
+        Ok(())
+    }
+
     /// Members that are computed from here on can be written for the elements alone that the code is called for.
     pub fn call(&mut self) {
         self.called = Some(self.pass.push(Step::Called));

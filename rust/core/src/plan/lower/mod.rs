@@ -3,6 +3,7 @@
 mod blocks;
 mod chains;
 mod composer;
+mod entries;
 mod indexed;
 mod loops;
 mod passes;
@@ -16,9 +17,11 @@ use smallvec::SmallVec;
 
 use self::blocks::{Blocks, ROW_BLOCK};
 use self::chains::Chains;
+use self::entries::Together;
 use self::passes::{Item, MOST};
 use self::small::Way;
 use super::Options;
+use super::entries::runs;
 use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
 use super::region::{self, Schedule};
@@ -54,6 +57,8 @@ enum Home {
     Large(usize),
     /// A parameter or an output.
     Outside(u32),
+    /// One part of it at a time, in each worker of a run: its place in the list of such values, and in their memory.
+    Scratch(u32, usize),
 }
 
 struct Lower<'a> {
@@ -88,6 +93,8 @@ struct Lower<'a> {
     passes: Vec<Pass>,
     /// Constants that are to hold the address of a pass, and which one.
     entries: Vec<(usize, usize)>,
+    /// The units that are being lowered to run by parts of a batch.
+    together: Option<Together>,
     /// See `Program::carries`.
     carries: &'a [(u32, u32)],
     /// When each node is read for the last time by another one.
@@ -134,6 +141,7 @@ fn attempt(
         escapes: Vec::new(),
         passes: Vec::new(),
         entries: Vec::new(),
+        together: None,
         small_limit,
         code: Code::default(),
         small: SmallPlaces::default(),
@@ -165,7 +173,11 @@ fn attempt(
     l.readers();
     l.params();
     l.now = 0;
+    let mut runs = if fuse { runs(ir, schedule) } else { Vec::new() }.into_iter().peekable();
     for (u, unit) in schedule.units.iter().enumerate() {
+        if let Some(run) = runs.next_if(|run| run.units.start == u) {
+            l.begin(&run);
+        }
         match unit {
             region::Unit::Small(_) => {
                 let mut from = l.code.steps.len();
@@ -210,6 +222,7 @@ fn attempt(
                 }
             }
         }
+        l.end(u)?;
     }
     l.finish()
 }
@@ -339,6 +352,8 @@ impl Lower<'_> {
             Home::Small(self.small.take(bytes(n)))
         } else if let Some(&k) = self.output.get(&x) {
             Home::Outside(self.output_base(k))
+        } else if let Some(home) = self.scratch(x) {
+            home
         } else {
             Home::Large(self.large.take(bytes(n)))
         };
@@ -351,6 +366,7 @@ impl Lower<'_> {
             Home::Small(offset) => Place { base: SMALL, offset },
             Home::Large(offset) => Place { base: LARGE, offset },
             Home::Outside(base) => Place { base, offset: 0 },
+            Home::Scratch(k, _) => Place { base: self.scratch_base() + k, offset: 0 },
             Home::Nowhere => return Err(Error::Internal(format!("value {x} is read before it is computed"))),
         })
     }
@@ -361,10 +377,19 @@ impl Lower<'_> {
             return;
         }
         let bytes = bytes(&self.ir.nodes[x as usize]);
-        match std::mem::replace(&mut self.home[x as usize], Home::Nowhere) {
+        let home = std::mem::replace(&mut self.home[x as usize], Home::Nowhere);
+        self.free(home, bytes);
+    }
+
+    /// Frees a place, at the end of the run if one part of its units runs before another.
+    fn free(&mut self, home: Home, bytes: usize) {
+        if let Some(together) = &mut self.together {
+            return together.free(home, bytes);
+        }
+        match home {
             Home::Small(at) => self.small.give_back(at, bytes),
             Home::Large(at) => self.large.give_back(at, bytes),
-            Home::Outside(_) | Home::Nowhere => {}
+            Home::Outside(_) | Home::Scratch(..) | Home::Nowhere => {}
         }
     }
 
@@ -601,6 +626,7 @@ impl Lower<'_> {
             && n.inputs.iter().filter(|r| r.node == first).count() == 1
             && self.last[first as usize] == self.now
             && matches!(self.home[first as usize], Home::Small(_) | Home::Large(_))
+            && self.together.is_none()
             && !(self.output.contains_key(&x) && n.n > self.small_limit);
         if stolen {
             self.home[x as usize] = std::mem::replace(&mut self.home[first as usize], Home::Nowhere);
@@ -671,17 +697,15 @@ impl Lower<'_> {
         }
         // apart from every small array: those of other units live on while a region runs
         let registers = self.small.fresh(self.registers);
-        for unit in &mut self.code.units {
-            if let Unit::Region(r) = unit {
-                r.at = Place { base: SMALL, offset: registers };
-            }
+        for r in self.code.regions_mut() {
+            r.at = Place { base: SMALL, offset: registers };
         }
         for &o in &self.ir.outputs {
             let n = &self.ir.nodes[o as usize];
             let copied = match self.home[o as usize] {
                 Home::Small(at) => Some(at),
                 Home::Outside(_) => None,
-                Home::Large(_) | Home::Nowhere => return Err(misplaced()),
+                Home::Large(_) | Home::Scratch(..) | Home::Nowhere => return Err(misplaced()),
             };
             let in_place = self.in_place.contains(&(self.code.outputs.len() as u32));
             self.code.outputs.push(OutputSlot { bytes: bytes(n), copied, scalar: false, in_place });

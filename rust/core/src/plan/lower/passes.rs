@@ -30,7 +30,7 @@ impl Item {
 /// Operations of one pass, at most.
 const LONGEST: usize = 512;
 /// Arrays that a pass over blocks reads and writes, at most: their addresses are at hand, beside that of the registers.
-const ARRAYS: usize = crate::code::BASES - 1;
+pub const ARRAYS: usize = crate::code::BASES - 1;
 /// Plans of more operations stay without code.
 pub const MOST: usize = 1 << 16;
 

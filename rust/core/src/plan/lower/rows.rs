@@ -1,10 +1,13 @@
 //! The code of columns, and of what else a block of whole rows can do (see `exec::rows`).
 
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::blocks::{Blocks, Draft, Local};
+use super::composer::Composer;
 use super::{fold_kernels, misplaced};
 use crate::Result;
+use crate::code::{At, Span};
 use crate::exec::divide::{self, DivideKernel};
 use crate::exec::narrow;
 use crate::exec::region::Place;
@@ -14,6 +17,7 @@ use crate::math::{self, Kernel};
 use crate::plan::ir::{DIRECT, Kind, Ref};
 use crate::plan::rows::{Role, divisor, spreads};
 use crate::plan::view::View;
+use crate::tape::DType;
 
 /// An instruction on columns, with values in place of operands.
 pub(super) enum RowDraft {
@@ -84,13 +88,47 @@ impl Blocks<'_, '_> {
         };
         let &[dst] = draft.uses().1 else { return Err(misplaced()) };
         self.drafts.push(Draft::Row(draft));
-        self.locals.insert(x, dst);
+        self.have_column(x, dst)
+    }
+
+    /// Notes where a column is, and stores it if it is wanted in memory.
+    fn have_column(&mut self, x: u32, column: Local) -> Result<()> {
+        self.locals.insert(x, column);
         if self.l.stored[x as usize] && self.l.home_unit[x as usize] == self.unit {
-            let place = self.l.place(x)?;
-            self.read(dst);
-            self.drafts.push(Draft::Row(RowDraft::Store { size, src: dst, place }));
+            let (size, place) = (self.l.ir.nodes[x as usize].dtype.size(), self.l.place(x)?);
+            self.read(column);
+            self.drafts.push(Draft::Row(RowDraft::Store { size, src: column, place }));
         }
         Ok(())
+    }
+
+    /// Columns as one pass.
+    pub(super) fn column_pass(&mut self, dtype: DType, members: &[u32], escapes: &FxHashMap<u32, bool>) -> Result<()> {
+        let ir = self.l.ir;
+        let mut operands: SmallVec<[Local; 8]> = SmallVec::new();
+        let mut composer = Composer::new(ir, dtype, Span::Loop);
+        for &x in members {
+            let n = &ir.nodes[x as usize];
+            self.column_cost += n.cost as usize;
+            composer.member(x, &mut |c, r| {
+                operands.push(self.column_operand(r, n.n)?);
+                let at = At { base: Some(operands.len() as u32 - 1), offset: 0 };
+                Ok(c.load(at, ir.nodes[r.node as usize].dtype))
+            })?;
+        }
+        for &local in &operands {
+            self.read(local);
+        }
+        let reads = operands.len();
+        let mut wanted: SmallVec<[(u32, Local); 4]> = SmallVec::new();
+        for &x in members.iter().filter(|x| escapes.get(x).copied().unwrap_or(true)) {
+            let dst = self.column_register();
+            wanted.push((x, dst));
+            operands.push(dst);
+            composer.store(x, At { base: Some(operands.len() as u32 - 1), offset: 0 }, false)?;
+        }
+        self.drafts.push(Draft::Pass { pass: Box::new(composer.pass), operands, reads, columns: true });
+        wanted.into_iter().try_for_each(|(x, dst)| self.have_column(x, dst))
     }
 
     /// What an operation on columns of `rows` elements reads.

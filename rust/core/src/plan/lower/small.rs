@@ -8,7 +8,7 @@ use super::{Home, Lower, Temporary, misplaced};
 use crate::code::{At, Module, Span, Step};
 use crate::exec::generated::Entry;
 use crate::exec::region::Instr;
-use crate::exec::run::Unit;
+use crate::exec::rows::RowInstr;
 use crate::exec::straight;
 use crate::exec::strided::Strided;
 use crate::plan::ir::{DIRECT, Ir, Kind, Ref};
@@ -229,12 +229,10 @@ impl Lower<'_> {
         for &(constant, pass) in &self.entries {
             self.code.constants[constant].1 = Box::new(starts[pass].to_ne_bytes());
         }
-        for unit in &mut self.code.units {
-            if let Unit::Region(r) = unit {
-                for instr in &mut r.body {
-                    if let Instr::Pass(entry) = instr {
-                        *entry = Entry(starts[entry.0]);
-                    }
+        for r in self.code.regions_mut() {
+            for instr in &mut r.body {
+                if let Instr::Pass(entry) | Instr::Row(RowInstr::Pass(entry)) = instr {
+                    *entry = Entry(starts[entry.0]);
                 }
             }
         }
