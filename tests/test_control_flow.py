@@ -586,6 +586,8 @@ def test_ctrl_c_stops_a_loop():
     code = """
         import os, signal, threading
         import mlgrad
+        # the key is pressed while the loop runs, not while what it needs is imported
+        assert mlgrad.while_loop(lambda c: c < 2.0, lambda c: c + 1, 0.0) == 2.0
         signal.signal(signal.SIGINT, signal.default_int_handler)
         timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
         try:
