@@ -1,6 +1,6 @@
 //! What the exponential and the logarithm need to know about an element type.
 
-use super::simd::{Simd, even_odd};
+use super::simd::{Simd, estrin};
 use super::tables as t;
 
 /// Tables, reductions and polynomials in one width.
@@ -49,15 +49,15 @@ impl Constants for f64 {
     const LOG_LO: &'static [f64; 16] = &t::LOG_LO;
     #[inline(always)]
     fn exp_poly<V: Simd<Elem = f64>>(r: V) -> V {
-        even_odd(r, &t::EXP_POLY)
+        estrin(r, &t::EXP_POLY)
     }
     #[inline(always)]
     fn log_poly<V: Simd<Elem = f64>>(z: V) -> V {
-        even_odd(z, &t::LOG_POLY)
+        estrin(z, &t::LOG_POLY)
     }
     #[inline(always)]
     fn sinh_poly<V: Simd<Elem = f64>>(x2: V) -> V {
-        even_odd(x2, &t::SINH_POLY)
+        estrin(x2, &t::SINH_POLY)
     }
 }
 
@@ -77,14 +77,14 @@ impl Constants for f32 {
     const LOG_LO: &'static [f32; 16] = &t::LOG_LO_F32;
     #[inline(always)]
     fn exp_poly<V: Simd<Elem = f32>>(r: V) -> V {
-        even_odd(r, &t::EXP_POLY_F32)
+        estrin(r, &t::EXP_POLY_F32)
     }
     #[inline(always)]
     fn log_poly<V: Simd<Elem = f32>>(z: V) -> V {
-        even_odd(z, &t::LOG_POLY_F32)
+        estrin(z, &t::LOG_POLY_F32)
     }
     #[inline(always)]
     fn sinh_poly<V: Simd<Elem = f32>>(x2: V) -> V {
-        even_odd(x2, &t::SINH_POLY_F32)
+        estrin(x2, &t::SINH_POLY_F32)
     }
 }

@@ -119,7 +119,7 @@ macro_rules! heavy {
 pub(super) fn sin_and_cos(isa: Isa, dtype: DType) -> Option<Kernel> {
     operation!(Fn1Pair, Simd64, trig::sin_and_cos, (x) -> (V, V));
     match dtype {
-        DType::F64 => pick!(isa, Pair1, Op, 1, F64x1, F64x4, F64x8, F64x2),
+        DType::F64 => pick!(isa, Pair1, Op, 2, F64x1, F64x4, F64x8, F64x2),
         DType::F32 => pick!(isa, WidePair1, Op, 1, F64x1, F64x4, F64x8, F64x2),
         _ => None,
     }
@@ -216,7 +216,7 @@ pub(super) fn unary(isa: Isa, op: ops::Unary, dtype: DType) -> Option<Kernel> {
         Log => light!(1, isa, dtype, log::log, 1),
         Log2 => light!(1, isa, dtype, log::log2, 1),
         Log10 => light!(1, isa, dtype, log::log10, 1),
-        Log1p => light!(1, isa, dtype, log::log1p, 1),
+        Log1p => light!(1, isa, dtype, log::log1p, 2),
         Sin => heavy!(1, isa, dtype, trig::sin),
         Cos => heavy!(1, isa, dtype, trig::cos),
         Tan => heavy!(1, isa, dtype, trig::tan),
@@ -225,13 +225,13 @@ pub(super) fn unary(isa: Isa, op: ops::Unary, dtype: DType) -> Option<Kernel> {
         Arctan => heavy!(1, isa, dtype, invtrig::atan),
         Sinh => light!(1, isa, dtype, exp::sinh, 1),
         Cosh => light!(1, isa, dtype, exp::cosh, 1),
-        Tanh => light!(1, isa, dtype, exp::tanh, 1),
+        Tanh => light!(1, isa, dtype, exp::tanh, 2),
         Arcsinh => heavy!(1, isa, dtype, invtrig::asinh),
         Arccosh => heavy!(1, isa, dtype, invtrig::acosh),
         Arctanh => heavy!(1, isa, dtype, invtrig::atanh),
         Erf => heavy!(1, isa, dtype, erf::erf),
         Erfc => heavy!(1, isa, dtype, erf::erfc),
-        Expit => light!(1, isa, dtype, exp::expit, 1),
+        Expit => light!(1, isa, dtype, exp::expit, 2),
         LogExpit => light!(1, isa, dtype, exp::log_expit, 1),
         IsNan => test!(1, isa, dtype, basic::is_nan),
         IsInf => test!(1, isa, dtype, basic::is_inf),

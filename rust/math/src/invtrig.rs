@@ -2,7 +2,7 @@
 
 use super::dd::{fast_two_sum, two_prod, two_sum};
 use super::log::log_of_sum;
-use super::simd::{Element, Simd64, even_odd};
+use super::simd::{Element, Simd64, estrin};
 use super::tables as t;
 
 /// atan(a / b) for a, b ≥ 0, not both 0 and not both infinite, as a pair (high, low) that still has to be summed.
@@ -19,7 +19,7 @@ fn atan_ratio<V: Simd64>(a: V, b: V) -> (V, V) {
     // cos is 0 or 1: both products with it are exact.
     let z = (-sin).fma(b, a * cos) / sin.fma(a, b * cos);
     let z2 = z * z;
-    let low = (z * z2).mla(even_odd(z2, &t::ATAN_POLY), lo);
+    let low = (z * z2).mla(estrin(z2, &t::ATAN_POLY), lo);
     let (h, l) = fast_two_sum(hi, z);
     (h, l + low)
 }
@@ -56,7 +56,7 @@ pub(super) fn atan2<V: Simd64>(y: V, x: V) -> V {
 /// asin(s + sl) beyond its first term, with z = s².
 #[inline(always)]
 fn asin_tail<V: Simd64>(s: V, z: V) -> V {
-    s * z * even_odd(z, &t::ASIN_POLY)
+    s * z * estrin(z, &t::ASIN_POLY)
 }
 
 /// For |x| > 1/2: z = (1 - |x|)/2, its root s, and what s lacks.

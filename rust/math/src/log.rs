@@ -5,7 +5,7 @@
 
 use super::constants::Constants;
 use super::dd::{fast_two_sum, two_prod};
-use super::simd::{Element, Simd, Simd64, even_odd};
+use super::simd::{Element, Simd, Simd64, estrin};
 use super::tables as t;
 
 #[inline(always)]
@@ -82,7 +82,7 @@ pub(super) fn log_pair<V: Simd64>(x: V) -> (V, V) {
     let z = p - V::c(1.0);
     let (z2, z2l) = two_prod(z, z);
     let (z3, z3l) = two_prod(z2, z);
-    let third = z.mla(even_odd(z, &t::LOG_TAIL), V::c(1.0 / 3.0));
+    let third = z.mla(estrin(z, &t::LOG_TAIL), V::c(1.0 / 3.0));
     let (s, e1) = fast_two_sum(z, z2 * V::c(-0.5));
     let (s, e2) = fast_two_sum(s, z3 * third);
     let (s, e3) = fast_two_sum(e.fma(V::c(t::LN2_HI), V::lookup(&t::LOG_HI, at)), s);
@@ -108,7 +108,7 @@ pub(super) fn log_dd<V: Simd64>(h: V, l: V) -> (V, V) {
     let third = V::c(1.0 / 3.0);
     let (c, cl) = two_prod(z3, third);
     let cl = cl + z3.mla(V::c(t::THIRD_LO), z3l * third);
-    let tail = z2 * z2 * even_odd(z, &t::LOG_TAIL);
+    let tail = z2 * z2 * estrin(z, &t::LOG_TAIL);
     let (s, e1) = fast_two_sum(z, z2 * V::c(-0.5));
     let (s, e2) = fast_two_sum(s, c);
     let (s, e3) = fast_two_sum(e.fma(V::c(t::LN2_HI), V::lookup(&t::LOG_HI, at)), s);

@@ -237,22 +237,16 @@ pub(super) fn horner<V: Simd, const N: usize>(x: V, c: &'static [f64; N]) -> V {
     p
 }
 
-/// The same by Estrin's scheme: two independent chains in x², shorter than Horner's.
+/// The same by Estrin's scheme: pairs of coefficients, which do not wait for each other, joined by Horner's rule in x².
 #[inline(always)]
-pub(super) fn even_odd<V: Simd, const N: usize>(x: V, c: &'static [f64; N]) -> V {
+pub(super) fn estrin<V: Simd, const N: usize>(x: V, c: &'static [f64; N]) -> V {
     let x2 = x * x;
-    let mut p = V::c(c[N - 1]);
-    let mut q = V::c(c[N - 2]);
-    let mut i = N - 2;
-    while i >= 2 {
-        p = p.mla(x2, V::c(c[i - 1]));
-        q = q.mla(x2, V::c(c[i - 2]));
+    let pair = |i: usize| x.mla(V::c(c[i + 1]), V::c(c[i]));
+    let mut i = N - 2 + N % 2;
+    let mut p = if N.is_multiple_of(2) { pair(i) } else { V::c(c[i]) };
+    while i > 0 {
         i -= 2;
+        p = p.mla(x2, pair(i));
     }
-    if i == 1 {
-        // p belongs to x^1, q to x^0 of the polynomial divided by x.
-        q.mla(x, p.mla(x2, V::c(c[0])))
-    } else {
-        p.mla(x, q)
-    }
+    p
 }

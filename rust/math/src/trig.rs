@@ -5,7 +5,7 @@
 //! π/2 and r1 is smaller than n P2. Beyond 2^20 the lanes are reduced one by one with integers.
 
 use super::dd::{fast_two_sum, quotient};
-use super::simd::{Element, Simd64, even_odd};
+use super::simd::{Element, Simd64, estrin};
 use super::tables as t;
 
 /// x reduced: r, what it lacks, and the bits whose last two count the quarter turns.
@@ -16,22 +16,45 @@ fn reduce<V: Simd64>(x: V) -> (V, V, V::Bits) {
     let r1 = n.fma(V::c(-t::PIO2_1), x);
     let r = n.fma(V::c(-t::PIO2_2), r1);
     let rl = n.mla(V::c(-t::PIO2_3), n.fma(V::c(-t::PIO2_2), r1 - r));
-    let near = x.abs().lt(V::c(REACH));
-    if V::any(V::not(near)) {
-        let (mut at, mut high, mut low, mut turns) = ([0.0f64; 8], [0.0f64; 8], [0.0f64; 8], [0.0f64; 8]);
+    if V::any(V::not(x.abs().lt(V::c(REACH)))) {
+        // through memory, and by one call alone, so that all stays in registers where it is not needed
+        let mut far = Far { at: [0.0; 8], r: [0.0; 8], rl: [0.0; 8], shifted: [0.0; 8] };
         // SAFETY: no vector has more than eight f64.
-        let (hr, hl, hq) = unsafe {
-            x.store(at.as_mut_ptr().cast());
-            for i in (0..V::LANES).filter(|i| at[*i].is_nan() || at[*i].abs() >= REACH) {
-                (high[i], low[i], turns[i]) = reduce_huge(at[i]);
-            }
-            (V::load(high.as_ptr().cast()), V::load(low.as_ptr().cast()), V::load(turns.as_ptr().cast()))
-        };
-        let r = V::select(near, r, hr);
-        let rl = V::select(near, rl, hl);
-        (r, rl, V::select(near, shifted, hq + V::c(f64::MAGIC)).bits())
+        unsafe {
+            x.store(far.at.as_mut_ptr().cast());
+            r.store(far.r.as_mut_ptr().cast());
+            rl.store(far.rl.as_mut_ptr().cast());
+            shifted.store(far.shifted.as_mut_ptr().cast());
+            far.reduce(V::LANES);
+            let load = |from: &[f64; 8]| V::load(from.as_ptr().cast());
+            (load(&far.r), load(&far.rl), load(&far.shifted).bits())
+        }
     } else {
         (r, rl, shifted.bits())
+    }
+}
+
+/// The lanes of a vector, some of them beyond `REACH`.
+struct Far {
+    at: [f64; 8],
+    r: [f64; 8],
+    rl: [f64; 8],
+    shifted: [f64; 8],
+}
+
+impl Far {
+    /// Reduces those.
+    #[cold]
+    #[inline(never)]
+    fn reduce(&mut self, lanes: usize) {
+        for i in 0..lanes {
+            let x = self.at[i];
+            if x.is_nan() || x.abs() >= REACH {
+                let turns;
+                (self.r[i], self.rl[i], turns) = reduce_huge(x);
+                self.shifted[i] = turns + f64::MAGIC;
+            }
+        }
     }
 }
 
@@ -39,8 +62,6 @@ fn reduce<V: Simd64>(x: V) -> (V, V, V::Bits) {
 const REACH: f64 = (1u64 << 20) as f64;
 
 /// Payne and Hanek's reduction of one number beyond `REACH`: the bits of 2/π that matter, times the significand, in integers.
-#[cold]
-#[inline(never)]
 fn reduce_huge(x: f64) -> (f64, f64, f64) {
     if !x.is_finite() {
         return (f64::NAN, f64::NAN, 0.0);
@@ -77,8 +98,8 @@ fn sin_cos<V: Simd64>(r: V, rl: V) -> ((V, V), (V, V)) {
     let r2 = r * r;
     let half = r2 * V::c(0.5);
     let (w, e) = fast_two_sum(V::c(1.0), -half);
-    let sin_low = (r * r2).mla(even_odd(r2, &t::SIN_POLY), rl * w);
-    let cos_low = (r2 * r2).mla(even_odd(r2, &t::COS_POLY), (-r).mla(rl, e));
+    let sin_low = (r * r2).mla(estrin(r2, &t::SIN_POLY), rl * w);
+    let cos_low = (r2 * r2).mla(estrin(r2, &t::COS_POLY), (-r).mla(rl, e));
     ((r, sin_low), (w, cos_low))
 }
 

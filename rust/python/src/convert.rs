@@ -109,6 +109,11 @@ pub fn is_ndarray(object: &Bound<'_, PyAny>) -> bool {
     numpy_class(object.py(), "ndarray").is_ok_and(|class| object.get_type_ptr() == class.as_type_ptr())
 }
 
+/// Whether the elements are floating-point numbers.
+pub fn is_inexact(array: &Bound<'_, PyUntypedArray>) -> bool {
+    matches!(array.dtype().kind(), b'f' | b'c')
+}
+
 /// A subclass that changes what the elements mean (masked arrays, `np.matrix`) would be computed with wrongly.
 pub fn refuse_subclass(array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
     let py = array.py();
@@ -221,61 +226,81 @@ struct Storage(#[expect(dead_code, reason = "held for its drop")] Arc<Buffer>);
 
 /// A value as a fresh, writable NumPy array that shares memory with nothing; a NumPy scalar for the shape ().
 pub fn export(py: Python<'_>, value: Value, shape: &[usize], dtype: DType) -> PyResult<Py<PyAny>> {
-    let descr = dtypes::descr(py, dtype);
+    match value {
+        Value::Scalar(bits) => export_bytes(py, &bits.to_le_bytes(), shape, dtype),
+        Value::Array(buffer) => {
+            let bytes = shape::size(shape) * dtype.size();
+            let share = !shape.is_empty()
+                && (SHARE..=buffer.len_bytes()).contains(&bytes)
+                && Arc::strong_count(&buffer) == 1
+                && !buffer.is_lent();
+            if share {
+                return share_buffer(py, buffer, shape, dtype);
+            }
+            export_bytes(py, buffer.as_slice(), shape, dtype)
+        }
+    }
+}
+
+/// The same of elements that lie somewhere.
+pub fn export_bytes(py: Python<'_>, from: &[u8], shape: &[usize], dtype: DType) -> PyResult<Py<PyAny>> {
     let bytes = shape::size(shape) * dtype.size();
-    let word;
-    let (source, buffer) = match value {
-        Value::Scalar(bits) => {
-            word = bits.to_le_bytes();
-            if dtype.size() * shape::size(shape) > word.len() {
-                return Err(raise(py, mlgrad_core::Error::Internal(format!("{dtype} as one word"))));
-            }
-            (word.as_ptr(), None)
-        }
-        Value::Array(b) => {
-            if b.len_bytes() < bytes {
-                return Err(raise(py, mlgrad_core::Error::Internal("a value shorter than its shape".into())));
-            }
-            (b.as_ptr(), Some(b))
-        }
-    };
+    if from.len() < bytes {
+        return Err(raise(py, mlgrad_core::Error::Internal("a value shorter than its shape".into())));
+    }
     if shape.is_empty() {
-        // SAFETY: `source` has one element of this dtype; NumPy copies it. The result is a new reference or null.
+        let descr = dtypes::descr(py, dtype);
+        // SAFETY: there is one element of this dtype; NumPy copies it. The result is a new reference or null.
         return unsafe {
-            let scalar = PY_ARRAY_API.PyArray_Scalar(py, source.cast_mut().cast(), descr.as_dtype_ptr(), null_mut());
+            let scalar =
+                PY_ARRAY_API.PyArray_Scalar(py, from.as_ptr().cast_mut().cast(), descr.as_dtype_ptr(), null_mut());
             Ok(Bound::from_owned_ptr_or_err(py, scalar)?.unbind())
         };
     }
-    let share = bytes >= SHARE && buffer.as_ref().is_some_and(|b| Arc::strong_count(b) == 1 && !b.is_lent());
+    // SAFETY: without data NumPy allocates memory itself.
+    let array = unsafe { new_array(py, shape, dtype, null_mut())? };
+    // SAFETY: fresh C-contiguous memory of exactly `bytes` bytes, and a source of at least as many.
+    unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), (*array.as_array_ptr()).data.cast::<u8>(), bytes) };
+    Ok(array.into_any().unbind())
+}
+
+/// A buffer that nobody else has, at least as long as the shape says, as a writable array.
+fn share_buffer(py: Python<'_>, buffer: Arc<Buffer>, shape: &[usize], dtype: DType) -> PyResult<Py<PyAny>> {
+    // SAFETY: 64-byte aligned memory that nobody else refers to and that the base set below keeps alive.
+    let array = unsafe { new_array(py, shape, dtype, buffer.as_mut_ptr().cast())? };
+    let owner = Py::new(py, Storage(buffer))?;
+    // SAFETY: sets the base of an array that has none; the reference to the owner is stolen.
+    let rc = unsafe { PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_array_ptr(), owner.into_ptr()) };
+    if rc < 0 {
+        return Err(PyErr::fetch(py));
+    }
+    Ok(array.into_any().unbind())
+}
+
+/// A C-contiguous, writable array with elements at `data`, or uninitialised ones of its own.
+///
+/// # Safety
+/// `data` is null, or has the elements, aligned and to be written by nobody else, as long as the array lives.
+unsafe fn new_array<'py>(
+    py: Python<'py>,
+    shape: &[usize],
+    dtype: DType,
+    data: *mut c_void,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
     let mut dims: smallvec::SmallVec<[npy_intp; 4]> = shape.iter().map(|&d| d as npy_intp).collect();
-    let (data, flags) = if share { (source.cast_mut().cast::<c_void>(), NPY_ARRAY_WRITEABLE) } else { (null_mut(), 0) };
-    // SAFETY: dims has as many lengths as we say; without data NumPy allocates C-contiguous memory itself; with data it
-    // looks at the buffer, 64-byte aligned, that nobody else refers to and that the base set below keeps alive. The
-    // descriptor's reference is stolen.
-    let array = unsafe {
+    // SAFETY: dims has as many lengths as we say; the data are the caller's; the descriptor's reference is stolen.
+    unsafe {
         let array = PY_ARRAY_API.PyArray_NewFromDescr(
             py,
             numpy_class(py, "ndarray")?.as_type_ptr(),
-            descr.into_dtype_ptr(),
+            dtypes::descr(py, dtype).into_dtype_ptr(),
             dims.len() as i32,
             dims.as_mut_ptr(),
             null_mut(),
             data,
-            flags,
+            if data.is_null() { 0 } else { NPY_ARRAY_WRITEABLE },
             null_mut(),
         );
-        Bound::from_owned_ptr_or_err(py, array)?.cast_into_unchecked::<PyUntypedArray>()
-    };
-    if !share {
-        // SAFETY: fresh C-contiguous memory of exactly `bytes` bytes, and a source of at least as many.
-        unsafe { std::ptr::copy_nonoverlapping(source, (*array.as_array_ptr()).data.cast::<u8>(), bytes) };
-    } else if let Some(buffer) = buffer {
-        let owner = Py::new(py, Storage(buffer))?;
-        // SAFETY: sets the base of an array that has none; the reference to the owner is stolen.
-        let rc = unsafe { PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_array_ptr(), owner.into_ptr()) };
-        if rc < 0 {
-            return Err(PyErr::fetch(py));
-        }
+        Ok(Bound::from_owned_ptr_or_err(py, array)?.cast_into_unchecked::<PyUntypedArray>())
     }
-    Ok(array.into_any().unbind())
 }

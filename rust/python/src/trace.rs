@@ -87,27 +87,34 @@ impl Trace {
 
     fn with(jit: bool, lines: bool) -> Arc<Trace> {
         let keeps_lines = lines || debug::is_on();
-        let mut tape = Tape::new();
-        if jit {
-            // a replay never sees another number
-            tape.make_numbers_literal();
-        }
-        if keeps_lines {
-            tape.keep_causes();
-        }
-        Arc::new(Trace {
+        // made in place, as it is large
+        let mut trace = Arc::new(Trace {
             thread: this_thread(),
             state: Mutex::new(State {
-                tape,
+                tape: Tape::default(),
                 over: false,
                 sealed: false,
-                recorder: jit.then(Box::default),
+                recorder: None,
                 gradients: FxHashMap::default(),
-                lines: keeps_lines.then(Box::default),
+                lines: None,
             }),
             jit,
             keeps_lines,
-        })
+        });
+        if let Some(trace) = Arc::get_mut(&mut trace) {
+            let state = trace.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            state.tape.begin();
+            if jit {
+                // a replay never sees another number
+                state.tape.make_numbers_literal();
+                state.recorder = Some(Box::default());
+            }
+            if keeps_lines {
+                state.tape.keep_causes();
+                state.lines = Some(Box::default());
+            }
+        }
+        trace
     }
 
     /// The innermost trace that is open on this thread.
@@ -158,14 +165,13 @@ impl Trace {
 
     /// Ends the trace and frees its tape.
     pub fn close(&self) {
-        let (tape, recorder) = {
+        let remains = {
             let mut state = self.access();
             state.over = true;
             state.gradients.clear();
-            (std::mem::take(&mut state.tape), state.recorder.take())
+            (state.recorder.take(), state.tape.end())
         };
-        drop(recorder);
-        drop(tape);
+        drop(remains);
         crate::grave::bury();
     }
 
@@ -231,10 +237,10 @@ impl Trace {
             Some(plan) if plan.is_brief() => {
                 let state = self.access();
                 let Some(params) = recipe.params(&state.tape, plan) else { return Ok(None) };
-                let results = plan.run(&params);
+                let answers = plan.run(&params).map(|results| recipe.answers(&state.tape, results));
                 drop(params);
                 drop(state);
-                results.or_raise(py)?
+                return answers.or_raise(py);
             }
             Some(plan) => {
                 let Some(values) = recipe.values(&self.access().tape) else { return Ok(None) };

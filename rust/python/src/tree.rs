@@ -174,42 +174,41 @@ impl Tree {
 
     /// Puts a tree together from leaves, in order.
     pub fn unflatten(&self, py: Python<'_>, leaves: &mut dyn Iterator<Item = Py<PyAny>>) -> PyResult<Py<PyAny>> {
-        let mut all = |parts: &[Tree]| -> PyResult<SmallVec<[Py<PyAny>; 8]>> {
-            let mut out = SmallVec::with_capacity(parts.len());
-            for t in parts {
-                out.push(t.unflatten(py, leaves)?);
-            }
-            Ok(out)
-        };
+        let mut out: SmallVec<[Py<PyAny>; 8]> = SmallVec::new();
+        for part in self.parts().unwrap_or(&[]) {
+            out.push(match part {
+                Tree::Leaf => next(leaves)?,
+                inner => inner.unflatten(py, leaves)?,
+            });
+        }
+        let parts = out.drain(..);
         Ok(match self {
-            Tree::Leaf => {
-                leaves.next().ok_or_else(|| PyValueError::new_err("tree: too few leaves for this structure"))?
-            }
+            Tree::Leaf => next(leaves)?,
             Tree::None => py.None(),
-            Tree::Tuple(parts) => PyTuple::new(py, all(parts)?)?.into_any().unbind(),
-            Tree::List(parts) => PyList::new(py, all(parts)?)?.into_any().unbind(),
-            Tree::Dict(keys, parts) => {
+            Tree::Tuple(_) => PyTuple::new(py, parts)?.into_any().unbind(),
+            Tree::List(_) => PyList::new(py, parts)?.into_any().unbind(),
+            Tree::Dict(keys, _) => {
                 let d = PyDict::new(py);
-                for (k, v) in keys.iter().zip(all(parts)?) {
+                for (k, v) in keys.iter().zip(parts) {
                     d.set_item(k, v)?;
                 }
                 d.into_any().unbind()
             }
-            Tree::Named(class, parts) => class.bind(py).call1(PyTuple::new(py, all(parts)?)?)?.unbind(),
-            Tree::Dataclass(class, names, parts) => {
+            Tree::Named(class, _) => class.bind(py).call1(PyTuple::new(py, parts)?)?.unbind(),
+            Tree::Dataclass(class, names, _) => {
                 // not through __init__, which may convert or check what an Array is not
                 let object = class.bind(py).call_method1(intern!(py, "__new__"), (class,))?;
                 let set = py.get_type::<PyAny>().getattr(intern!(py, "__setattr__"))?;
-                for (n, v) in names.iter().zip(all(parts)?) {
+                for (n, v) in names.iter().zip(parts) {
                     set.call1((&object, n, v))?;
                 }
                 object.unbind()
             }
-            Tree::Custom(class, aux, parts) => {
+            Tree::Custom(class, aux, _) => {
                 let Some((_, unflatten)) = registered(class.bind(py)) else {
                     return Err(PyTypeError::new_err("tree: the class is no longer registered"));
                 };
-                unflatten.call1(py, (aux, PyTuple::new(py, all(parts)?)?))?
+                unflatten.call1(py, (aux, PyTuple::new(py, parts)?))?
             }
         })
     }
@@ -283,6 +282,10 @@ impl Tree {
             Tree::Named(c, p) | Tree::Dataclass(c, _, p) | Tree::Custom(c, _, p) => format!("{}({})", name(c), all(p)),
         }
     }
+}
+
+fn next(leaves: &mut dyn Iterator<Item = Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    leaves.next().ok_or_else(|| PyValueError::new_err("tree: too few leaves for this structure"))
 }
 
 fn all_match<'a, 'py: 'a>(

@@ -203,6 +203,8 @@ pub unsafe fn batched<T: Real>(
 
 /// Multiplications worth a task of their own, in f64: some 25 µs.
 const TASK_WORK: usize = 1 << 20;
+/// Multiplications from which on a product is shared with other threads: some 7 µs in f64.
+const SHARED_WORK: usize = TASK_WORK / 2;
 /// Columns of `b` and rows of `a` that are packed at a time: some MiB.
 const PACKED_COLS: usize = 64 * COLS;
 const PACKED_ROWS: usize = 256 * ROWS;
@@ -212,7 +214,9 @@ const FEW_COLS: usize = 2 * COLS;
 /// Bytes of `b` up to which it stays in the first-level cache as it lies.
 const SMALL_BYTES: usize = 32 << 10;
 /// Elements of `b` that are copied to the stack to make its rows contiguous.
-const SMALL_COPY: usize = 1024;
+pub(super) const SMALL_COPY: usize = 1024;
+/// Multiplications of a small product.
+pub(super) const SMALL_WORK: usize = 1 << 15;
 
 /// c = a b, or c += a b, for one pair of f32 or f64.
 ///
@@ -240,7 +244,7 @@ unsafe fn product<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumu
         if (m == 1 || n == 1) && vector(shape, a, b, c, accumulate)? {
             return Ok(());
         }
-        if k <= KC && n * k <= SMALL_COPY && m * n * k <= 1 << 15 {
+        if k <= KC && n * k <= SMALL_COPY && m * n * k <= SMALL_WORK {
             small(shape, a, b, c, accumulate);
             return Ok(());
         }
@@ -256,7 +260,10 @@ unsafe fn product<T: Real>(shape: Shape, a: Mat<T>, b: Mat<T>, c: *mut T, accumu
 }
 
 /// A small product at once, b read in place or copied to the stack.
-unsafe fn small<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, mut b: Mat<T>, c: *mut T, accumulate: bool) {
+///
+/// # Safety
+/// As for [`matmul`]; k is at most [`ONE_PASS`], and n · k at most [`SMALL_COPY`].
+pub(super) unsafe fn small<T: Real>(Shape { m, n, k }: Shape, a: Mat<T>, mut b: Mat<T>, c: *mut T, accumulate: bool) {
     let mut copy = [const { std::mem::MaybeUninit::<T>::uninit() }; SMALL_COPY];
     // SAFETY: the caller's; the copy holds k rows of n.
     unsafe {
@@ -337,7 +344,13 @@ unsafe fn blocked<T: Real>(
                 }
                 let rows = most_rows.min(m - i0);
                 let (a, b) = (a.offset_to(i0, p0), b.offset_to(p0, j0));
-                let (height, width) = tile(rows, cols, depth * size_of::<T>() / 4);
+                // a vector that is not full takes as long as one that is
+                let full = cols.next_multiple_of(ALIGN / size_of::<T>());
+                let work = rows.saturating_mul(full).saturating_mul(depth);
+                let (height, width) = match work < SHARED_WORK {
+                    true => (TASK_ROWS, cols),
+                    false => tile(rows, cols, depth * size_of::<T>() / 4),
+                };
                 let across = cols.div_ceil(width);
                 // rows that one task alone needs are packed by it, right before it reads them
                 let pack_along = a_packed && across == 1;
@@ -379,9 +392,7 @@ unsafe fn blocked<T: Real>(
                         dispatch(Block { m, n, k: depth, a, a_packed, b, b_packed, c: to, c_row, accumulate, next });
                     }
                 };
-                // a vector that is not full takes as long as one that is
-                let full = cols.next_multiple_of(ALIGN / size_of::<T>());
-                run(rows.saturating_mul(full).saturating_mul(depth), rows.div_ceil(height) * across, &block);
+                run(work, rows.div_ceil(height) * across, &block);
             }
         }
     }
@@ -390,7 +401,7 @@ unsafe fn blocked<T: Real>(
 
 /// Runs tasks with so many multiplications in all, on other threads too if that pays.
 fn run(work: usize, tasks: usize, f: &(dyn Fn(usize) + Sync)) {
-    if work < 2 * TASK_WORK || tasks == 1 { (0..tasks).for_each(f) } else { parallel(tasks, f) }
+    if work < SHARED_WORK || tasks == 1 { (0..tasks).for_each(f) } else { parallel(tasks, f) }
 }
 
 /// Rows of a task: its packed rows stay in the second cache while all columns pass by.
@@ -403,11 +414,13 @@ fn tile(rows: usize, cols: usize, work: usize) -> (usize, usize) {
         return (TASK_ROWS, cols);
     }
     let (mut height, mut width) = (TASK_ROWS, cols);
-    while rows.div_ceil(height) < 2 * threads && height > 4 * ROWS && height * cols * work > TASK_WORK {
+    let all = rows.saturating_mul(cols).saturating_mul(work);
+    let wanted = (all / (2 * threads)).clamp(SHARED_WORK / 4, TASK_WORK);
+    while rows.div_ceil(height) < 2 * threads && height > 4 * ROWS && height * cols * work > wanted {
         height /= 2;
     }
     let tasks = |width: usize| rows.div_ceil(height) * cols.div_ceil(width);
-    while tasks(width) < 2 * threads && width > 2 * COLS && height.min(rows) * width * work > TASK_WORK / 2 {
+    while tasks(width) < 2 * threads && width > 2 * COLS && height.min(rows) * width * work > wanted / 2 {
         width = (width / 2).next_multiple_of(COLS);
     }
     (height, width)

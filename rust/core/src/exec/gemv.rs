@@ -153,6 +153,11 @@ pub(super) unsafe fn dots<T: Real>(
     Ok(())
 }
 
+/// Whether a sum of k rows of n elements is made in one go.
+pub(super) fn is_one_sum(k: usize, n: usize) -> bool {
+    n < 2 * COLUMNS && group_rows(k, n) >= k
+}
+
 /// out[j] (+)= Σ_p x[p] b[p, j], the rows of `b` contiguous, `row` elements from one to the next; `step` elements from one x
 /// to the next.
 ///
@@ -246,13 +251,13 @@ unsafe fn fold<T: Real>((m, chunks): (usize, usize), p: *const T, out: *mut T, a
     }
 }
 
-struct Dots<'v, T> {
-    m: usize,
-    k: usize,
-    a: *const T,
-    row: isize,
-    vectors: &'v [Vector<T>],
-    accumulate: bool,
+pub(super) struct Dots<'v, T> {
+    pub m: usize,
+    pub k: usize,
+    pub a: *const T,
+    pub row: isize,
+    pub vectors: &'v [Vector<T>],
+    pub accumulate: bool,
 }
 
 impl<T: Real> Kernel<T> for Dots<'_, T> {
@@ -423,15 +428,15 @@ impl<T: Real> Dots<'_, T> {
     }
 }
 
-struct SumOfRows<T> {
-    k: usize,
-    n: usize,
-    b: *const T,
-    row: isize,
-    x: *const T,
-    step: isize,
-    out: *mut T,
-    accumulate: bool,
+pub(super) struct SumOfRows<T> {
+    pub k: usize,
+    pub n: usize,
+    pub b: *const T,
+    pub row: isize,
+    pub x: *const T,
+    pub step: isize,
+    pub out: *mut T,
+    pub accumulate: bool,
 }
 
 impl<T: Real> Kernel<T> for SumOfRows<T> {

@@ -19,6 +19,7 @@ pub mod pool;
 pub mod region;
 pub mod rows;
 pub mod run;
+pub mod small_product;
 pub mod straight;
 mod stream;
 pub mod strided;

@@ -296,7 +296,8 @@ impl Region {
         let atoms = blocks.div_ceil(atom);
         let failed = AtomicU8::new(0);
         let threads = if self.nanoseconds < PARALLEL { 1 } else { pool::num_threads() };
-        let tasks = atoms.min(4 * threads);
+        // few atoms are a task each: of tasks of different lengths the last one may keep everybody waiting
+        let tasks = if atoms <= 8 * threads { atoms } else { 4 * threads };
         if threads == 1 || tasks <= 1 {
             // SAFETY: the caller's; the arena has room for the registers of one thread.
             unsafe { self.blocks(bases, bases.at(self.at), 0..blocks, None, &failed) };

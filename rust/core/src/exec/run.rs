@@ -8,6 +8,8 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use smallvec::SmallVec;
+
 use super::buffer::Buffer;
 use super::control::{Left, Setup, Shared};
 use super::gemv::Products;
@@ -15,6 +17,7 @@ use super::indexed;
 use super::node::Call;
 use super::pool;
 use super::region::{Bases, Place, Region};
+use super::small_product::SmallProduct;
 use super::straight::{self, Step};
 use super::strided::Strided;
 use crate::code::Module;
@@ -85,25 +88,19 @@ pub struct OutputSlot {
     pub in_place: bool,
 }
 
-impl OutputSlot {
-    fn needs_buffer(&self) -> bool {
-        self.copied.is_none() || !self.scalar
-    }
+/// One output of a run.
+pub enum Output<'a> {
+    /// In memory of the run, which others need afterwards: a number, or a small array.
+    Inside(&'a [u8]),
+    Fresh(Buffer),
 }
 
 /// One element, zero-extended.
-///
-/// # Safety
-/// `bytes` bytes (1, 4 or 8) are readable.
-unsafe fn number(src: *const u8, bytes: usize) -> Value {
-    // SAFETY: the caller's.
-    Value::Scalar(unsafe {
-        match bytes {
-            1 => u64::from(src.read()),
-            4 => u64::from(src.cast::<u32>().read_unaligned()),
-            _ => src.cast::<u64>().read_unaligned(),
-        }
-    })
+fn number(bytes: &[u8]) -> Value {
+    let mut word = [0; 8];
+    let len = bytes.len().min(8);
+    word[..len].copy_from_slice(&bytes[..len]);
+    Value::Scalar(u64::from_le_bytes(word))
 }
 
 /// What a plan comes to for the machine. Bases of places: small arrays, large arrays, the parameters, the outputs.
@@ -126,6 +123,7 @@ pub struct Code {
     pub runs: Vec<Box<straight::Runs>>,
     pub outside: Vec<Box<straight::Outside>>,
     pub indexed: Vec<Box<indexed::Indexed>>,
+    pub products: Vec<Box<SmallProduct>>,
     /// The code of passes.
     pub module: Option<Module>,
     /// Where straight code writes down an index that is out of range: see `indexed::Missed`.
@@ -288,7 +286,28 @@ impl Runner {
         }
     }
 
+    /// The outputs as values of their own.
     pub fn run(&self, params: &[Param<'_>]) -> Result<Vec<Value>> {
+        let mut out = Vec::with_capacity(self.code.outputs.len());
+        self.run_with(params, &mut |output| {
+            let is_number = self.code.outputs.get(out.len()).is_some_and(|o| o.scalar);
+            out.push(match output {
+                Output::Inside(bytes) if is_number => number(bytes),
+                Output::Inside(bytes) => {
+                    let mut buffer = Buffer::new(bytes.len())?;
+                    buffer.as_mut_slice::<u8>().copy_from_slice(bytes);
+                    Value::Array(Arc::new(buffer))
+                }
+                Output::Fresh(buffer) if is_number => number(buffer.as_slice()),
+                Output::Fresh(buffer) => Value::Array(Arc::new(buffer)),
+            });
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// The outputs one after the other to `take`, once all are computed.
+    pub fn run_with(&self, params: &[Param<'_>], take: &mut dyn FnMut(Output<'_>) -> Result<()>) -> Result<()> {
         let code = &self.code;
         if params.len() != code.params.len() {
             return Err(Error::Internal(format!("{} parameters for a plan of {}", params.len(), code.params.len())));
@@ -299,7 +318,7 @@ impl Runner {
             }
         }
         let mut frame = self.frame()?;
-        match catch_unwind(AssertUnwindSafe(|| self.run_in(&mut frame, params))) {
+        match catch_unwind(AssertUnwindSafe(|| self.run_in(&mut frame, params, take))) {
             Ok(result) => {
                 self.give_back(frame);
                 result
@@ -315,7 +334,12 @@ impl Runner {
         }
     }
 
-    fn run_in(&self, frame: &mut Frame, params: &[Param<'_>]) -> Result<Vec<Value>> {
+    fn run_in(
+        &self,
+        frame: &mut Frame,
+        params: &[Param<'_>],
+        take: &mut dyn FnMut(Output<'_>) -> Result<()>,
+    ) -> Result<()> {
         let code = &self.code;
         let arena = frame.arena.as_mut_ptr();
         frame.bases.clear();
@@ -328,36 +352,29 @@ impl Runner {
             }
             frame.bases.push(p.ptr.cast_mut());
         }
-        let mut buffers: Vec<Option<Arc<Buffer>>> = Vec::new();
-        if code.outputs.iter().any(OutputSlot::needs_buffer) {
-            buffers.reserve_exact(code.outputs.len());
-            for o in &code.outputs {
-                let buffer = if o.needs_buffer() { Some(Arc::new(Buffer::new(o.bytes)?)) } else { None };
-                frame.bases.push(buffer.as_ref().map_or(null_mut(), |b| b.as_mut_ptr()));
+        let mut buffers: SmallVec<[Buffer; 4]> = SmallVec::new();
+        for o in &code.outputs {
+            let mut base = null_mut();
+            if o.copied.is_none() {
+                let buffer = Buffer::new(o.bytes)?;
+                base = buffer.as_mut_ptr();
                 buffers.push(buffer);
             }
-        } else {
-            frame.bases.resize(frame.bases.len() + code.outputs.len(), null_mut());
+            frame.bases.push(base);
         }
         self.units(frame)?;
-        let mut out = Vec::with_capacity(code.outputs.len());
-        for (k, o) in code.outputs.iter().enumerate() {
-            let buffer = buffers.get_mut(k).and_then(Option::take);
-            // SAFETY: slots hold as many bytes as the outputs have, in the arena and in the fresh buffers.
-            unsafe {
-                match (o.copied, buffer) {
-                    (Some(at), None) => out.push(number(arena.add(at), o.bytes)),
-                    (Some(at), Some(buffer)) => {
-                        std::ptr::copy_nonoverlapping(arena.add(at), buffer.as_mut_ptr(), o.bytes);
-                        out.push(Value::Array(buffer));
-                    }
-                    (None, Some(buffer)) if o.scalar => out.push(number(buffer.as_ptr(), o.bytes)),
-                    (None, Some(buffer)) => out.push(Value::Array(buffer)),
-                    (None, None) => return Err(Error::Internal("an output without a place".into())),
+        let mut buffers = buffers.into_iter();
+        for o in &code.outputs {
+            take(match o.copied {
+                // SAFETY: the slot holds as many bytes as the output has, all written; nothing runs in the arena meanwhile.
+                Some(at) => Output::Inside(unsafe { std::slice::from_raw_parts(arena.add(at), o.bytes) }),
+                None => {
+                    let buffer = buffers.next();
+                    Output::Fresh(buffer.ok_or_else(|| Error::Internal("an output without a place".into()))?)
                 }
-            }
+            })?;
         }
-        Ok(out)
+        Ok(())
     }
 
     /// Whether straight code has found all indices in range.

@@ -62,7 +62,7 @@ pub fn pointer_to<T>(description: &T) -> [u8; 8] {
 
 /// # Safety
 /// `c` points at the address of a `T` that outlives the call.
-unsafe fn description<'a, T>(c: *const u8) -> &'a T {
+pub(super) unsafe fn description<'a, T>(c: *const u8) -> &'a T {
     // SAFETY: the caller's.
     unsafe { &**c.cast::<*const T>() }
 }

@@ -33,8 +33,8 @@ pub use rows::LONGEST as LONGEST_ROW;
 
 use crate::code;
 use crate::exec::node::Call;
-pub use crate::exec::run::Param;
 use crate::exec::run::{Code, OutputSlot, ParamSlot, Runner, Unit};
+pub use crate::exec::run::{Output, Param};
 use crate::ops::control::body::without_rules;
 use crate::tape::Value;
 use crate::{Error, Result};
@@ -135,6 +135,11 @@ impl Plan {
         self.runner.run(params)
     }
 
+    /// The same, each as it lies: to be taken before the next run.
+    pub fn run_with(&self, params: &[Param<'_>], take: &mut dyn FnMut(Output<'_>) -> Result<()>) -> Result<()> {
+        self.runner.run_with(params, take)
+    }
+
     /// Values as parameters, by their place.
     pub fn params_of<'a>(&self, values: &'a [Value]) -> Vec<Param<'a>> {
         values.iter().zip(self.param_bytes()).map(|(v, bytes)| Param::of(v, bytes)).collect()
@@ -156,6 +161,11 @@ impl Plan {
             Unit::Call(call) => Some(&**call),
             _ => None,
         })
+    }
+
+    /// How many outputs there are.
+    pub fn outputs(&self) -> usize {
+        self.runner.code.outputs.len()
     }
 
     /// The length of each output in bytes.

@@ -73,7 +73,7 @@ pub struct Tape {
     /// Whether all numbers of the user's code are literals.
     literal_numbers: bool,
     /// Control flow with the rules of the custom operations in its bodies, for the reverse walk (`true`) and the forward walk.
-    closings: FxHashMap<(NodeId, bool), Arc<Closing>>,
+    closings: Closings,
     /// The rules of custom operations in bodies, recorded once for each.
     closed: FxHashMap<Custom, Arc<Closed>>,
     /// Where it is asked for: from which node on the nodes are there because of which other, in the order of the tape.
@@ -114,7 +114,16 @@ thread_local! {
     static NODES: Cell<Vec<Node>> = const { Cell::new(Vec::new()) };
 }
 
-impl Drop for Tape {
+/// What a tape leaves behind that may belong to others as well: to be dropped where no lock is held.
+pub struct Remains {
+    nodes: Vec<Node>,
+    _rules: Option<Box<AllRules>>,
+}
+
+type Closings = FxHashMap<(NodeId, bool), Arc<Closing>>;
+type AllRules = (FxHashMap<NodeId, Rules>, Closings, FxHashMap<Custom, Arc<Closed>>);
+
+impl Drop for Remains {
     fn drop(&mut self) {
         let mut nodes = std::mem::take(&mut self.nodes);
         if (1..=KEPT).contains(&nodes.capacity()) {
@@ -125,11 +134,32 @@ impl Drop for Tape {
     }
 }
 
+impl Drop for Tape {
+    fn drop(&mut self) {
+        drop(self.end());
+    }
+}
+
 impl Tape {
     pub fn new() -> Tape {
         let mut tape = Tape::default();
-        tape.nodes = NODES.try_with(Cell::take).unwrap_or_default();
+        tape.begin();
         tape
+    }
+
+    /// Takes over the memory of the last tape of this thread.
+    pub fn begin(&mut self) {
+        self.nodes = NODES.try_with(Cell::take).unwrap_or_default();
+    }
+
+    /// Empties the tape, which nobody records on any more.
+    pub fn end(&mut self) -> Remains {
+        let none = self.rules.is_empty() && self.closings.is_empty() && self.closed.is_empty();
+        let rules = (!none).then(|| {
+            let (rules, closings) = (std::mem::take(&mut self.rules), std::mem::take(&mut self.closings));
+            Box::new((rules, closings, std::mem::take(&mut self.closed)))
+        });
+        Remains { nodes: std::mem::take(&mut self.nodes), _rules: rules }
     }
 
     pub fn len(&self) -> usize {

@@ -27,18 +27,20 @@ pub enum Kind {
 pub enum Data<'py> {
     /// A C-contiguous array in native byte order, read in place.
     Lent(Bound<'py, PyUntypedArray>, DType, usize),
-    Owned(Value, DType, Shape),
+    /// A Python number, by its bits.
+    Number(u64, DType),
+    Owned(Box<(Value, Shape, DType)>),
 }
 
 /// A leaf of one call.
 pub enum Leaf<'py> {
-    Traced(Data<'py>, bool),
+    Traced(Data<'py>),
     Static(Bound<'py, PyAny>),
 }
 
 impl<'py> Leaf<'py> {
     pub fn of(py: Python<'py>, object: &Bound<'py, PyAny>) -> PyResult<Leaf<'py>> {
-        let weak = |bits: u64, dtype| Ok(Leaf::Traced(Data::Owned(Value::Scalar(bits), dtype, Shape::new()), true));
+        let weak = |bits: u64, dtype| Ok(Leaf::Traced(Data::Number(bits, dtype)));
         if object.is_exact_instance_of::<PyFloat>() {
             return weak(object.extract::<f64>()?.to_bits(), DType::F64);
         }
@@ -48,10 +50,9 @@ impl<'py> Leaf<'py> {
                 && array.is_c_contiguous()
             {
                 let bytes = array.len() * dtype.size();
-                return Ok(Leaf::Traced(Data::Lent(array.clone(), dtype, bytes), false));
+                return Ok(Leaf::Traced(Data::Lent(array.clone(), dtype, bytes)));
             }
-            let (value, shape, dtype) = convert::copy_in(py, array)?;
-            return Ok(Leaf::Traced(Data::Owned(value, dtype, shape), false));
+            return Ok(Leaf::Traced(Data::Owned(Box::new(convert::copy_in(py, array)?))));
         }
         if object.is_exact_instance_of::<PyBool>() {
             return weak(object.extract::<bool>()? as u64, DType::Bool);
@@ -64,8 +65,7 @@ impl<'py> Leaf<'py> {
             };
         }
         if is_numpy_scalar(object)? {
-            let (value, shape, dtype) = copy_any(py, object)?;
-            return Ok(Leaf::Traced(Data::Owned(value, dtype, shape), false));
+            return Ok(Leaf::Traced(Data::Owned(Box::new(copy_any(py, object)?))));
         }
         Leaf::key(object)
     }
@@ -85,22 +85,20 @@ impl<'py> Leaf<'py> {
     pub fn kind(&self) -> Kind {
         match self {
             Leaf::Static(o) => Kind::Static(o.clone().unbind()),
-            Leaf::Traced(data, weak) => match (data, weak) {
-                (Data::Owned(_, dtype, _), true) => Kind::Weak(*dtype),
-                (Data::Owned(_, dtype, shape), false) => Kind::Array { dtype: *dtype, shape: shape.clone() },
-                (Data::Lent(a, dtype, _), _) => Kind::Array { dtype: *dtype, shape: a.shape().into() },
-            },
+            Leaf::Traced(Data::Number(_, dtype)) => Kind::Weak(*dtype),
+            Leaf::Traced(Data::Owned(owned)) => Kind::Array { dtype: owned.2, shape: owned.1.clone() },
+            Leaf::Traced(Data::Lent(a, dtype, _)) => Kind::Array { dtype: *dtype, shape: a.shape().into() },
         }
     }
 
     /// Whether this leaf fits a signature.
     pub fn is(&self, kind: &Kind) -> PyResult<bool> {
         Ok(match (self, kind) {
-            (Leaf::Traced(Data::Lent(a, d, _), _), Kind::Array { dtype, shape }) => {
+            (Leaf::Traced(Data::Lent(a, d, _)), Kind::Array { dtype, shape }) => {
                 d == dtype && a.shape() == shape.as_slice()
             }
-            (Leaf::Traced(Data::Owned(_, d, s), false), Kind::Array { dtype, shape }) => d == dtype && s == shape,
-            (Leaf::Traced(Data::Owned(_, d, _), true), Kind::Weak(dtype)) => d == dtype,
+            (Leaf::Traced(Data::Owned(owned)), Kind::Array { dtype, shape }) => owned.2 == *dtype && owned.1 == *shape,
+            (Leaf::Traced(Data::Number(_, d)), Kind::Weak(dtype)) => d == dtype,
             (Leaf::Static(o), Kind::Static(k)) => o.is(k) || o.get_type().is(k.bind(o.py()).get_type()) && o.eq(k)?,
             _ => false,
         })
@@ -112,14 +110,16 @@ impl Data<'_> {
     pub fn value(&self, py: Python<'_>) -> PyResult<Value> {
         match self {
             Data::Lent(a, ..) => Ok(convert::copy_in(py, a)?.0),
-            Data::Owned(v, ..) => Ok(v.clone()),
+            Data::Number(bits, _) => Ok(Value::Scalar(*bits)),
+            Data::Owned(owned) => Ok(owned.0.clone()),
         }
     }
 
     pub fn param(&self) -> Param<'_> {
         match self {
             Data::Lent(a, _, bytes) => Param::new(lend(a, *bytes)),
-            Data::Owned(v, d, s) => Param::of(v, mlgrad_core::tape::shape::size(s) * d.size()),
+            Data::Number(bits, dtype) => Param::of_number(bits, dtype.size()),
+            Data::Owned(owned) => Param::of(&owned.0, mlgrad_core::tape::shape::size(&owned.1) * owned.2.size()),
         }
     }
 }

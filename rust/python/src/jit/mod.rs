@@ -4,30 +4,33 @@ mod argument;
 mod expect;
 mod record;
 mod replay;
+mod run;
+mod signature;
 mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mlgrad_core::plan::Param;
-use mlgrad_core::tape::{NodeId, Value};
+use mlgrad_core::tape::{NodeId, Shape, Value};
 use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use smallvec::SmallVec;
 
-use self::argument::{Data, Kind, Leaf};
+use self::argument::{Data, Leaf};
 pub use self::expect::Expected;
 pub use self::record::Recorder;
-use self::record::{Action, Outcome, Source};
+use self::record::{Action, Source};
 use self::replay::{Out, Output, Replay, Step};
+use self::run::{End, output_of};
+use self::signature::Signature;
 use self::watch::Watch;
 use crate::array::Array;
 use crate::convert;
-use crate::error::{OrRaise, contained, raise};
+use crate::error::{OrRaise, contained};
 use crate::trace::{Trace, known, meta};
-use crate::transform::{Held, bind, check_callable, describe, fresh, wrap_argument};
+use crate::transform::{Held, bind, check_callable, describe, wrap_argument};
 use crate::tree::Tree;
 
 create_exception!(mlgrad, PerformanceWarning, PyUserWarning, "Something works, but more slowly than it could.");
@@ -37,16 +40,10 @@ const MAX_VARIANTS: usize = 32;
 /// Signatures that one function keeps; the least recently used goes first.
 const MAX_ENTRIES: usize = 128;
 
-/// What is kept for one signature.
+/// What is kept for one signature. Another recording makes another entry.
 struct Entry {
-    /// Whether calls can be compared without being taken apart.
-    plain: bool,
-    args: Tree,
-    keywords: Option<Tree>,
-    leaves: Vec<Kind>,
-    watch: Watch,
-    replay: Mutex<Arc<Replay>>,
-    warned: Mutex<bool>,
+    signature: Arc<Signature>,
+    replay: Arc<Replay>,
 }
 
 /// A function that is recorded at the first call of each signature and replayed after that.
@@ -71,13 +68,6 @@ struct Call<'py> {
 
 /// The leaves of one call.
 type Given<'py> = SmallVec<[Leaf<'py>; 4]>;
-
-/// How a replay ended.
-enum End {
-    Values(Py<PyAny>),
-    /// A guard came out as in no recording so far; the line of the last guard on the way, and what calls of the host came to.
-    Unknown(Option<String>, Vec<PyResult<Vec<Value>>>),
-}
 
 fn locked<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
@@ -133,26 +123,14 @@ impl Jit {
         py: Python<'py>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Option<(Arc<Entry>, Given<'py>)>> {
+        leaves: &mut Given<'py>,
+    ) -> PyResult<Option<Arc<Entry>>> {
         if kwargs.is_some() {
             return Ok(None);
         }
         let first = locked(&self.entries).first().cloned();
-        let Some(entry) = first.filter(|e| e.plain) else { return Ok(None) };
-        let mut leaves = Given::with_capacity(entry.leaves.len());
-        let matches = entry.args.matches(args.as_any(), &mut |object| {
-            let leaf = Leaf::of(py, object)?;
-            let fits = match entry.leaves.get(leaves.len()) {
-                Some(kind) => leaf.is(kind)?,
-                None => false,
-            };
-            leaves.push(leaf);
-            Ok(fits)
-        })?;
-        if !matches || leaves.len() != entry.leaves.len() || !entry.watch.holds(py)? {
-            return Ok(None);
-        }
-        Ok(Some((entry, leaves)))
+        let Some(entry) = first.filter(|e| e.signature.plain) else { return Ok(None) };
+        Ok(if entry.signature.take(py, args, leaves)? { Some(entry) } else { None })
     }
 
     /// The entry that this call fits, moved to the front.
@@ -160,13 +138,13 @@ impl Jit {
         // comparing may run Python code: not under the lock
         let first = locked(&self.entries).first().cloned();
         let Some(first) = first else { return Ok(None) };
-        if first.fits(py, call)? {
+        if first.signature.fits(py, call)? {
             return Ok(Some(first));
         }
         drop(first);
         let rest: Vec<Arc<Entry>> = locked(&self.entries).iter().skip(1).cloned().collect();
         for e in rest {
-            if e.fits(py, call)? {
+            if e.signature.fits(py, call)? {
                 let mut entries = locked(&self.entries);
                 if let Some(k) = entries.iter().position(|x| Arc::ptr_eq(x, &e)) {
                     entries[..=k].rotate_right(1);
@@ -194,42 +172,36 @@ impl Jit {
             let (_, output, values) = self.record(py, &call, Vec::new())?;
             return output_of(py, &output, values);
         }
-        let mut called = Vec::new();
-        let (entry, call) = match self.recent(py, args, kwargs)? {
-            Some((entry, leaves)) => (Some((entry, leaves)), None),
+        let mut leaves = Given::new();
+        let (entry, call) = match self.recent(py, args, kwargs, &mut leaves)? {
+            Some(entry) => (Some(entry), None),
             None => {
-                let mut call = self.take(py, args, kwargs)?;
-                let entry = self.find(py, &call)?;
-                (entry.map(|e| (e, std::mem::take(&mut call.leaves))), Some(call))
+                let call = self.take(py, args, kwargs)?;
+                (self.find(py, &call)?, Some(call))
             }
         };
-        let (entry, leaves) = match entry {
-            Some((entry, leaves)) => {
-                let replay = locked(&entry.replay).clone();
-                match replay.run(py, &leaves)? {
-                    End::Values(out) => {
-                        self.hits.fetch_add(1, Ordering::Relaxed);
-                        return Ok(out);
-                    }
-                    End::Unknown(line, done) => {
-                        called = done;
-                        if replay.variants >= MAX_VARIANTS {
-                            entry.warn(py, f, line)?;
-                            return Ok(f.call(args, kwargs)?.unbind());
-                        }
-                        (Some(entry), Some(leaves))
+        let mut called = Vec::new();
+        if let Some(entry) = &entry {
+            let given = call.as_ref().map_or(&leaves, |c| &c.leaves);
+            match entry.replay.run(py, given)? {
+                End::Values(out) => {
+                    // counted under the interpreter's lock
+                    self.hits.store(self.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    return Ok(out);
+                }
+                End::Unknown(line, done) => {
+                    called = done;
+                    if entry.replay.variants >= MAX_VARIANTS {
+                        entry.signature.warn(py, f, line)?;
+                        return Ok(f.call(args, kwargs)?.unbind());
                     }
                 }
             }
-            None => (None, None),
-        };
-        let mut call = match call {
-            Some(call) => call,
-            None => self.take(py, args, kwargs)?,
-        };
-        if let Some(leaves) = leaves {
-            call.leaves = leaves;
         }
+        let call = match call {
+            Some(call) => call,
+            None => Call { leaves, ..self.take(py, args, kwargs)? },
+        };
         self.recordings.fetch_add(1, Ordering::Relaxed);
         let (recorder, output, values) = self.record(py, &call, called)?;
         if self.check {
@@ -238,35 +210,39 @@ impl Jit {
         }
         let result = output_of(py, &output, values)?;
         log_recording(f, &call, &recorder);
-        let entry = match entry {
-            Some(e) => e,
+        let signature = match entry {
+            Some(e) => e.signature.clone(),
             None => {
                 let plain = self.static_argnums.is_empty() && call.keywords.is_none() && call.args.is_plain();
-                let e = Arc::new(Entry {
-                    plain,
-                    args: call.args,
-                    keywords: call.keywords,
-                    leaves: call.leaves.iter().map(Leaf::kind).collect(),
-                    watch: Watch::of(f, &recorder.arrays(py))?,
-                    replay: Mutex::default(),
-                    warned: Mutex::new(false),
-                });
-                let old = {
-                    let mut entries = locked(&self.entries);
-                    entries.insert(0, e.clone());
-                    if entries.len() > MAX_ENTRIES { entries.pop() } else { None }
-                };
-                drop(old);
-                e
+                Arc::new(Signature::new(plain, call, Watch::of(f, &recorder.arrays(py))?))
             }
         };
-        // comparing calls of the host may run Python code: not under the lock
-        let known = locked(&entry.replay).clone();
-        let new = Arc::new(known.with(py, &recorder, output));
-        drop(known);
-        let old = std::mem::replace(&mut *locked(&entry.replay), new);
-        drop(old);
+        self.keep(py, signature, &recorder, output);
         Ok(result)
+    }
+
+    /// Adds a recording to what is known of its signature.
+    fn keep(&self, py: Python<'_>, signature: Arc<Signature>, recorder: &Recorder, output: Output) {
+        let place = |entries: &[Arc<Entry>]| entries.iter().position(|e| Arc::ptr_eq(&e.signature, &signature));
+        let known = {
+            let entries = locked(&self.entries);
+            place(&entries).map_or_else(Arc::default, |k| entries[k].replay.clone())
+        };
+        // comparing calls of the host may run Python code: not under the lock
+        let replay = Arc::new(known.with(py, recorder, output));
+        let entry = Arc::new(Entry { signature: signature.clone(), replay });
+        let old = {
+            let mut entries = locked(&self.entries);
+            match place(&entries) {
+                Some(k) => Some(std::mem::replace(&mut entries[k], entry)),
+                None => {
+                    entries.insert(0, entry);
+                    if entries.len() > MAX_ENTRIES { entries.pop() } else { None }
+                }
+            }
+        };
+        // dropping Python objects may run code: not under the lock either
+        drop((old, known));
     }
 
     /// Calls f on Arrays and writes down what happens.
@@ -288,7 +264,7 @@ impl Jit {
         for (k, leaf) in call.leaves.iter().enumerate() {
             handles.push(match leaf {
                 Leaf::Static(o) => o.clone().unbind(),
-                Leaf::Traced(data, weak) => {
+                Leaf::Traced(data) => {
                     let (value, shape, dtype) = match data {
                         Data::Lent(a, ..) => match convert::lend(a)? {
                             Some((value, shape, dtype, loan)) => {
@@ -297,8 +273,10 @@ impl Jit {
                             }
                             None => convert::copy_in(py, a)?,
                         },
-                        Data::Owned(v, d, s) => (v.clone(), s.clone(), *d),
+                        Data::Number(bits, dtype) => (Value::Scalar(*bits), Shape::new(), *dtype),
+                        Data::Owned(owned) => (**owned).clone(),
                     };
+                    let weak = matches!(data, Data::Number(..));
                     let node = {
                         let mut state = trace.lock()?;
                         let node = state.tape.param(value, shape, dtype).or_raise(py)?;
@@ -307,7 +285,7 @@ impl Jit {
                         }
                         node
                     };
-                    wrap_argument(py, &trace, node, *weak)?.into_any()
+                    wrap_argument(py, &trace, node, weak)?.into_any()
                 }
             });
         }
@@ -387,164 +365,6 @@ fn mark_last(outs: &mut [Out]) {
     }
 }
 
-fn output_of(py: Python<'_>, output: &Output, values: Vec<Option<Value>>) -> PyResult<Py<PyAny>> {
-    let mut leaves: SmallVec<[Py<PyAny>; 8]> = SmallVec::with_capacity(output.leaves.len());
-    for (o, v) in output.leaves.iter().zip(values) {
-        leaves.push(match (o, v) {
-            (Out::Value { shape, dtype, .. }, Some(v)) => convert::export(py, v, shape, *dtype)?,
-            (Out::Object(o), _) => fresh(o.bind(py))?,
-            _ => return Err(PyRuntimeError::new_err("a result without value")),
-        });
-    }
-    output.tree.unflatten(py, &mut leaves.into_iter())
-}
-
-impl Entry {
-    fn fits(&self, py: Python<'_>, call: &Call<'_>) -> PyResult<bool> {
-        if self.leaves.len() != call.leaves.len() || !self.args.same(py, &call.args)? {
-            return Ok(false);
-        }
-        match (&self.keywords, &call.keywords) {
-            (None, None) => {}
-            (Some(a), Some(b)) if a.same(py, b)? => {}
-            _ => return Ok(false),
-        }
-        for (leaf, kind) in call.leaves.iter().zip(&self.leaves) {
-            if !leaf.is(kind)? {
-                return Ok(false);
-            }
-        }
-        self.watch.holds(py)
-    }
-
-    /// Says once that the recordings of this signature have grown too many.
-    fn warn(&self, py: Python<'_>, f: &Bound<'_, PyAny>, line: Option<String>) -> PyResult<()> {
-        if std::mem::replace(&mut *locked(&self.warned), true) {
-            return Ok(());
-        }
-        let message = format!(
-            "{} has been recorded {MAX_VARIANTS} times for one signature, because what Python sees of a traced value at {} keeps \
-             changing; further values run without jit. Use np.where instead of if, or a loop of fixed length",
-            describe(f),
-            line.as_deref().unwrap_or("an unknown line")
-        );
-        let message = std::ffi::CString::new(message).map_err(|e| PyValueError::new_err(e.to_string()))?;
-        PyErr::warn(py, &py.get_type::<PerformanceWarning>(), &message, 1)
-    }
-}
-
-impl Replay {
-    fn run(&self, py: Python<'_>, leaves: &[Leaf<'_>]) -> PyResult<End> {
-        // arrays that the function holds, copied where they cannot be read in place
-        let mut held = Vec::with_capacity(self.held.len());
-        for h in &self.held {
-            held.push(match Leaf::of(py, h.bind(py))? {
-                Leaf::Traced(data, _) => data,
-                Leaf::Static(_) => return Err(PyRuntimeError::new_err("a held array that is none")),
-            });
-        }
-        let mut computed: Vec<Value> = Vec::new();
-        let mut called: Vec<PyResult<Vec<Value>>> = Vec::new();
-        let mut at = 0;
-        let mut line = None;
-        loop {
-            let Some(step) = self.steps.get(at) else { return Ok(End::Unknown(line, called)) };
-            let (action, children) = match step {
-                Step::Return(output) => {
-                    let mut values = Vec::with_capacity(output.leaves.len());
-                    for leaf in &output.leaves {
-                        values.push(match leaf {
-                            Out::Object(_) => None,
-                            Out::Value { source: Source::Computed(k), last: true, .. } => {
-                                Some(std::mem::replace(&mut computed[*k], Value::Scalar(0)))
-                            }
-                            Out::Value { source, .. } => Some(match source {
-                                Source::Computed(k) => computed[*k].clone(),
-                                Source::Constant(v) => v.clone(),
-                                Source::Argument(k) => match &leaves[*k] {
-                                    Leaf::Traced(d, _) => d.value(py)?,
-                                    Leaf::Static(_) => return Err(PyRuntimeError::new_err("a static leaf as a value")),
-                                },
-                                Source::Held(k) => held[*k].value(py)?,
-                            }),
-                        });
-                    }
-                    return output_of(py, output, values).map(End::Values);
-                }
-                Step::Do { action, children, line: l } => {
-                    if l.is_some() {
-                        line.clone_from(l);
-                    }
-                    (action, children)
-                }
-            };
-            let outcome = match action {
-                Action::Run { plan, params } => {
-                    let mut given: SmallVec<[Param<'_>; 8]> = SmallVec::with_capacity(params.len());
-                    for (s, bytes) in params.iter().zip(plan.param_bytes()) {
-                        given.push(match s {
-                            Source::Computed(k) => Param::of(&computed[*k], bytes),
-                            Source::Constant(v) => Param::of(v, bytes),
-                            Source::Held(k) => held[*k].param(),
-                            Source::Argument(k) => match &leaves[*k] {
-                                Leaf::Traced(d, _) => d.param(),
-                                Leaf::Static(_) => return Err(PyRuntimeError::new_err("a static leaf as a parameter")),
-                            },
-                        });
-                    }
-                    let result = if plan.is_long() { py.detach(|| plan.run(&given)) } else { plan.run(&given) };
-                    drop(given);
-                    match result {
-                        Ok(values) => {
-                            computed.extend(values);
-                            Outcome::Done
-                        }
-                        Err(
-                            e @ (mlgrad_core::Error::Memory(_)
-                            | mlgrad_core::Error::Interrupted
-                            | mlgrad_core::Error::Internal(_)),
-                        ) => return Err(raise(py, e)),
-                        Err(_) => Outcome::Raised,
-                    }
-                }
-                Action::Call { host, params } => {
-                    let mut inputs = Vec::with_capacity(params.len());
-                    for (s, (shape, dtype)) in params.iter().zip(host.inputs()) {
-                        let value = match s {
-                            Source::Computed(k) => computed[*k].clone(),
-                            Source::Constant(v) => v.clone(),
-                            Source::Held(k) => held[*k].value(py)?,
-                            Source::Argument(k) => match &leaves[*k] {
-                                Leaf::Traced(d, _) => d.value(py)?,
-                                Leaf::Static(_) => return Err(PyRuntimeError::new_err("a static leaf as an argument")),
-                            },
-                        };
-                        inputs.push((value, shape.clone(), *dtype));
-                    }
-                    let done = host.evaluate(&inputs).or_raise(py);
-                    let outcome = if done.is_ok() { Outcome::Done } else { Outcome::Raised };
-                    computed.extend(done.iter().flatten().cloned());
-                    called.push(done);
-                    outcome
-                }
-                Action::Read { source, dtype } => Outcome::Bits(match source {
-                    Source::Computed(k) => computed[*k].first(*dtype),
-                    Source::Constant(v) => v.first(*dtype),
-                    Source::Held(k) => held[*k].value(py)?.first(*dtype),
-                    Source::Argument(k) => match &leaves[*k] {
-                        Leaf::Traced(d, _) => d.value(py)?.first(*dtype),
-                        Leaf::Static(_) => return Err(PyRuntimeError::new_err("a static leaf as a guard")),
-                    },
-                }),
-            };
-            match children.iter().find(|(o, _)| *o == outcome) {
-                Some(&(_, next)) => at = next,
-                None => return Ok(End::Unknown(line, called)),
-            }
-        }
-    }
-}
-
 /// With MLGRAD_LOG_RECORDINGS set, each recording of a jitted function leaves a line on stderr.
 fn log_recording(f: &Bound<'_, PyAny>, call: &Call<'_>, recorder: &Recorder) {
     if std::env::var_os("MLGRAD_LOG_RECORDINGS").is_none() {
@@ -569,7 +389,7 @@ impl Jit {
     /// Hits, recordings, signatures and variants so far, as a dict.
     fn cache_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let entries: Vec<Arc<Entry>> = locked(&self.entries).clone();
-        let variants: usize = entries.iter().map(|e| locked(&e.replay).variants).sum();
+        let variants: usize = entries.iter().map(|e| e.replay.variants).sum();
         let d = PyDict::new(py);
         d.set_item("hits", self.hits.load(Ordering::Relaxed))?;
         d.set_item("recordings", self.recordings.load(Ordering::Relaxed))?;
@@ -583,7 +403,7 @@ impl Jit {
         let entries: Vec<Arc<Entry>> = locked(&self.entries).clone();
         let mut text = String::new();
         for (k, e) in entries.iter().enumerate() {
-            let replay = locked(&e.replay).clone();
+            let replay = &e.replay;
             text += &format!("signature {k}: {} recordings\n", replay.variants);
             for (i, step) in replay.steps.iter().enumerate() {
                 match step {

@@ -37,6 +37,8 @@ pub struct Replay {
     pub steps: Vec<Step>,
     pub held: Vec<Py<PyAny>>,
     pub variants: usize,
+    /// Whether there is one recording, of one plan, each of whose results is returned once and in order.
+    pub straight: bool,
 }
 
 fn same_action(a: &Action, b: &Action) -> bool {
@@ -129,7 +131,24 @@ impl Replay {
         }
         self.push(hook, Step::Return(output));
         self.variants += 1;
+        self.straight = self.is_straight();
         Ok(())
+    }
+
+    fn is_straight(&self) -> bool {
+        let [Step::Do { action: Action::Run { plan, .. }, .. }, Step::Return(output)] = self.steps.as_slice() else {
+            return false;
+        };
+        let mut next = 0;
+        let in_order = output.leaves.iter().all(|out| match out {
+            Out::Value { source: Source::Computed(k), .. } => {
+                next += 1;
+                *k == next - 1
+            }
+            Out::Value { .. } => false,
+            Out::Object(_) => true,
+        });
+        in_order && next == plan.outputs()
     }
 
     fn push(&mut self, hook: Option<(usize, Outcome)>, step: Step) -> usize {
@@ -162,6 +181,7 @@ impl Replay {
             steps: self.steps.iter().map(step).collect(),
             held: self.held.iter().map(|h| h.clone_ref(py)).collect(),
             variants: self.variants,
+            straight: self.straight,
         }
     }
 }

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::array::{Array, Kind, Made, record};
 use crate::convert::{self, Loan};
 use crate::error::OrRaise;
-use crate::trace::{Opened, Trace, known, meta};
+use crate::trace::{Opened, State, Trace, known, meta};
 use crate::tree::Tree;
 
 pub struct Session {
@@ -90,12 +90,21 @@ impl Session {
         self.loans = self.outermost.then(RefCell::default);
     }
 
-    /// A large leaf, read in place.
-    fn lend(&self, leaf: &Bound<'_, PyAny>) -> PyResult<Option<NodeId>> {
-        let Some(loans) = &self.loans else { return Ok(None) };
-        let Some((value, shape, dtype, loan)) = convert::lend(leaf)? else { return Ok(None) };
-        loans.borrow_mut().push(loan);
-        self.trace.lock()?.tape.param(value, shape, dtype).or_raise(leaf.py()).map(Some)
+    /// A plain array of floating-point numbers: a large one is read in place.
+    fn take(&self, leaf: &Bound<'_, PyAny>) -> PyResult<Option<(Value, shape::Shape, DType)>> {
+        if !convert::is_ndarray(leaf) {
+            return Ok(None);
+        }
+        if let Some(loans) = &self.loans
+            && let Some((value, shape, dtype, loan)) = convert::lend(leaf)?
+        {
+            loans.borrow_mut().push(loan);
+            return Ok(Some((value, shape, dtype)).filter(|_| dtype.is_inexact()));
+        }
+        match leaf.cast::<PyUntypedArray>() {
+            Ok(array) if convert::is_inexact(array) => convert::copy_in(leaf.py(), array).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// The floating-point leaves of `argument` as fresh aliases, and the argument made of them.
@@ -136,15 +145,22 @@ impl Session {
     /// A leaf as a fresh alias, and its handle.
     fn leaf(&self, what: &str, which: fmt::Arguments<'_>, leaf: &Bound<'_, PyAny>) -> PyResult<(NodeId, Py<Array>)> {
         let py = leaf.py();
-        let lent = self.lend(leaf)?.filter(|&n| self.trace.access().tape.dtype(n).is_inexact());
-        let (node, weak) = match lent {
-            Some(node) => (node, false),
-            None => self.lift_float(what, which, leaf)?,
-        };
-        let (alias, made) = record(py, &self.trace, |s| {
+        let aliased = |s: &mut State, node: NodeId| {
             let alias = s.tape.alias(node)?;
             Ok((alias, Made::keep(s, alias)))
-        })?;
+        };
+        // at once, as these come most often
+        if !self.trace.jit
+            && let Some((value, shape, dtype)) = self.take(leaf)?
+        {
+            let (alias, made) = record(py, &self.trace, |s| {
+                let node = s.tape.param(value, shape, dtype)?;
+                aliased(s, node)
+            })?;
+            return Ok((alias, Py::new(py, made.into_array(&self.trace))?));
+        }
+        let (node, weak) = self.lift_float(what, which, leaf)?;
+        let (alias, made) = record(py, &self.trace, |s| aliased(s, node))?;
         let array = made.into_array(&self.trace);
         Ok((alias, Py::new(py, if weak { array.with_kind(Kind::Weak) } else { array })?))
     }

@@ -181,6 +181,7 @@ fn attempt(
                     if let Kind::Opaque(o) = &l.ir.nodes[x as usize].kind
                         && !l.pieces(x, o)?
                         && !l.indexed(x, o)?
+                        && !l.small_product(x, o)?
                     {
                         l.steps_from(from);
                         l.call(x)?;
