@@ -242,6 +242,22 @@ EINSUM = [
 for spec, *shapes in EINSUM:
     row(f"einsum {spec}", lambda np, *xs, spec=spec: np.einsum(spec, *xs), *[A(s) for s in shapes], rtol=1e-12)
 row("einsum of one array twice", lambda np, a: np.einsum("ij,ij->", a, a), A((2, 3)), rtol=1e-12)
+row(
+    "einsum with lists",
+    lambda np, a, b: np.einsum(a, [0, 1], b, [1, 7], [7, 0]),
+    A((2, 3)),
+    A((3, 4)),
+    rtol=1e-12,
+    hips=False,
+)
+row(
+    "einsum with lists, ellipsis",
+    lambda np, a, b: np.einsum(a, [..., 30, 2], b, (2, 1)),
+    A((2, 2, 3)),
+    A((3, 4)),
+    rtol=1e-12,
+    hips=False,
+)
 row("trapezoid", lambda np, y: np.trapezoid(y, dx=0.1), A((6,)), hips=False)
 row("convolve", lambda np, a, b: np.convolve(a, b), A((5,)), A((3,)), rtol=1e-12, hips=False)
 row("cross", lambda np, a, b: np.cross(a, b), A((2, 3)), A((3,)), hips=False)
@@ -298,6 +314,8 @@ SHAPE: dict[str, Callable[..., Any]] = {
     "pad edge": lambda np, x: np.pad(x, ((1, 1), (0, 2), (0, 0)), mode="edge"),
     "pad reflect": lambda np, x: np.pad(x, ((1, 1), (0, 2), (0, 0)), mode="reflect"),
     "pad wrap": lambda np, x: np.pad(x, ((1, 1), (0, 2), (0, 0)), mode="wrap"),
+    "pad odd reflect": lambda np, x: np.pad(x, ((1, 0), (7, 4), (2, 0)), mode="reflect", reflect_type="odd"),
+    "pad odd symmetric": lambda np, x: np.pad(x, ((5, 0), (7, 4), (2, 0)), mode="symmetric", reflect_type="odd"),
     "flip": lambda np, x: np.flip(x),
     "flip axis": lambda np, x: np.flip(x, 1),
     "fliplr": lambda np, x: np.fliplr(x),
@@ -345,6 +363,8 @@ _HIPS_DIFFERS = {
     "pad edge",
     "pad reflect",
     "pad wrap",
+    "pad odd reflect",
+    "pad odd symmetric",
     "copy",
     "unpacking",
 }

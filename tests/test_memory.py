@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import mlgrad
 from mlgrad import Tape, _core, grad, jit, value_and_grad, vjp
 
 
-def run(code: str, timeout: float = 120.0) -> str:
+def run(code: str, timeout: float = 600.0) -> str:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout, check=False
     )
@@ -44,39 +43,26 @@ def test_what_is_too_large_for_memory() -> None:
 def test_what_is_too_large_but_never_whole() -> None:
     """A sum over a broadcast product needs no array of that shape."""
     x = np.linspace(0, 1, 5000)
-    out = run(
-        """
-        import resource
-        import numpy as np, mlgrad
-        x = np.linspace(0, 1, 5000)
-        mlgrad.grad(lambda x: np.sum(np.sin(x)))(x)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        g = mlgrad.grad(lambda x: np.sum(np.exp(x[:, None] * x)))(x)
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print((after - before) // 1024, g.sum())
-        """
-    )
-    megabytes, total = out.split()
-    assert int(megabytes) < 150  # the array would take 200
-    want = 2 * np.sum(np.exp(np.outer(x, x)) * x)
-    assert float(total) == pytest.approx(want, rel=1e-10)
+    gc.collect()
+    before = _core.memory_stats(reset_peak=True)["in_use"]
+    gradient = grad(lambda x: np.sum(np.exp(x[:, None] * x)))(x)
+    peak = _core.memory_stats()["peak"]
+    assert peak - before < 0.5 * x.size * x.nbytes  # the array would take all of it
+    np.testing.assert_allclose(gradient, 2 * np.exp(np.outer(x, x)) @ x, rtol=1e-10)
 
 
 def test_two_million_nodes() -> None:
     out = run(
         """
-        import time
-        import numpy as np, mlgrad
+        import mlgrad
         def f(x):
             for _ in range(1_000_000):
                 x = x * 1.0000001 + 1e-9
             return x
-        start = time.perf_counter()
-        g = mlgrad.grad(f)(0.5)
-        print(g, time.perf_counter() - start)
+        print(mlgrad.grad(f)(0.5))
         """
     )
-    assert float(out.split()[0]) == pytest.approx(1.0000001**1_000_000, rel=1e-9)
+    assert float(out) == pytest.approx(1.0000001**1_000_000, rel=1e-9)
 
 
 def test_a_long_tape_is_freed_where_nothing_was_computed() -> None:
@@ -126,17 +112,16 @@ def test_planning_is_linear_in_reads_and_passes() -> None:
             total = total + x[k % 4]
         return total
 
-    def best(n: int) -> float:
-        times = []
-        for _ in range(3):
+    few, many = 200, 2000
+    times: dict[int, list[float]] = {few: [], many: []}
+    grad(f)(np.ones(4), 100)
+    for _ in range(5):
+        for n in times:
             _core.clear_cache()
             start = time.process_time()
             grad(f)(np.ones(4), n)
-            times.append(time.process_time() - start)
-        return min(times)
-
-    best(100)
-    assert best(2000) < 30 * best(200)
+            times[n].append(time.process_time() - start)
+    assert min(times[many]) < 40 * min(times[few]), times  # 10 times as long, and 100 where adjoints pile up
 
 
 def test_nothing_stays_behind() -> None:
@@ -206,30 +191,42 @@ def test_a_tape_is_collected_with_what_it_holds() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow() -> None:
-    def resident() -> int:
-        with open("/proc/self/statm") as f:
-            return int(f.read().split()[1]) * 4096
+    # in a process of its own: what other tests have left to the allocator is used up and given back at any time
+    out = run(
+        """
+        import gc
+        import numpy as np
+        from mlgrad import grad, jit, value_and_grad
 
-    x = np.linspace(0, 1, 100_000)
-    small = np.ones(3)
-    f = jit(value_and_grad(lambda x: np.sum(np.tanh(x) @ np.ones((3, 3)))))
-    shapes = [np.ones(n) for n in range(1, 60)]
+        def resident():
+            gc.collect()
+            with open("/proc/self/statm") as f:
+                return int(f.read().split()[1]) * 4096
 
-    def work() -> None:
-        for _ in range(20):
-            grad(lambda x: np.sum(np.sort(np.sin(x)) * x))(x)
-            f(small)
-        for s in shapes:
-            mlgrad.grad(lambda x: np.sum(x**2))(s)
+        x = np.linspace(0, 1, 100_000)
+        small = np.ones(3)
+        f = jit(value_and_grad(lambda x: np.sum(np.tanh(x) @ np.ones((3, 3)))))
+        shapes = [np.ones(n) for n in range(1, 60)]
 
-    for _ in range(3):
-        work()
-    gc.collect()
-    before = resident()
-    for _ in range(8):
-        work()
-    gc.collect()
-    assert resident() - before < 8e6
+        def work():
+            for _ in range(20):
+                grad(lambda x: np.sum(np.sort(np.sin(x)) * x))(x)
+                f(small)
+            for s in shapes:
+                grad(lambda x: np.sum(x**2))(s)
+
+        def rounds(n):
+            sizes = []
+            for _ in range(n):
+                work()
+                sizes.append(resident())
+            return sizes
+
+        early, late = rounds(6)[3:], rounds(6)[3:]
+        print(min(late) - max(early))
+        """
+    )
+    assert int(out) < 6e6  # one array of each round would be 4.8e6
 
 
 def test_handles_that_were_dropped_are_not_computed() -> None:
@@ -248,27 +245,17 @@ def test_handles_that_were_dropped_are_not_computed() -> None:
     np.testing.assert_array_equal(grad(f)(x), x)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("kind", ["plain", "first jitted"])
 def test_large_arguments_are_not_copied(kind: str) -> None:
-    out = run(
-        f"""
-        from pathlib import Path
-        import numpy as np, mlgrad
-        def status(field):
-            lines = Path("/proc/self/status").read_text().splitlines()
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
-        g = mlgrad.value_and_grad(lambda x: np.sum(np.sin(x) * x))
-        g = mlgrad.jit(g) if {kind == "first jitted"} else g
-        g(np.ones(1000))
-        Path("/proc/self/clear_refs").write_text("5")
-        before = status("VmRSS")
-        x = np.full(5_000_000, 0.5)
-        value, gradient = g(x)
-        print((status("VmHWM") - before) / (x.nbytes + gradient.nbytes))
-        """
-    )
-    assert float(out) < 1.2  # with a copy of x it is 1.5
+    g = value_and_grad(lambda x: np.sum(np.sin(x) * x))
+    g = jit(g) if kind == "first jitted" else g
+    g(np.ones(1000))
+    x = np.full(5_000_000, 0.5)
+    gc.collect()
+    before = _core.memory_stats(reset_peak=True)["in_use"]
+    _, gradient = g(x)
+    # a copy of x would be as much again
+    assert _core.memory_stats()["peak"] - before < 1.5 * gradient.nbytes
 
 
 LARGE = 200_000

@@ -456,6 +456,9 @@ KINKS: list[tuple[str, Callable[..., Any], Any, Any]] = [
     ("sign", np.sign, [-1.0, 0.0, 1.0], [0, 0, 0]),
     ("max with ties", np.max, [1.0, 3.0, 3.0, 2.0], [0, 0.5, 0.5, 0]),
     ("min with ties", np.min, [1.0, 1.0, 1.0, 2.0], [1 / 3, 1 / 3, 1 / 3, 0]),
+    ("max with nan", lambda x: np.max(x, axis=1), [[1.0, NAN], [2.0, NAN]], [[NAN, NAN], [NAN, NAN]]),
+    ("min with nan", np.min, [1.0, NAN, 3.0], [NAN, NAN, NAN]),
+    ("max with nan under where", lambda x: np.where(x < 9, np.max(x), 0.0), [NAN, 1.0], [NAN, NAN]),
     ("max along an axis", lambda x: np.max(x, axis=1), [[1.0, 1.0], [2.0, 1.0]], [[0.5, 0.5], [1, 0]]),
     ("clip at its bounds", lambda x: np.clip(x, -1, 1), [-2.0, -1.0, 0.0, 1.0, 2.0], [0, 1, 1, 1, 0]),
     ("norm at 0", np.linalg.norm, [0.0, 0.0, 0.0], [0, 0, 0]),
@@ -650,7 +653,7 @@ def test_every_instruction_set(isa: str) -> None:
         env={**os.environ, "MLGRAD_ISA": isa},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -57,6 +57,13 @@ CASES = {
     "ediff1d": (lambda a: np.ediff1d(a, to_begin=[1.0], to_end=[2.0, 3.0]), M),
     "interp": (lambda x, f: np.interp(x, GRID, f), np.array([0.1, 0.33, 0.61, 0.7]), V),
     "interp_outside": (lambda f: np.interp([-1.0, 2.0], GRID, f, left=7.0), V),
+    "pad_mean": (lambda a: np.pad(a, ((1, 2), (3, 0)), "mean"), M),
+    "pad_mean_of_some": (lambda a: np.pad(a, 2, "mean", stat_length=((1, 2), (3, 99))), M),
+    "pad_maximum": (lambda a: np.pad(a, (1, 2), "maximum", stat_length=None), M),
+    "pad_minimum": (lambda a: np.pad(a, (1, 2), "minimum", stat_length=2), M),
+    "pad_median": (lambda a: np.pad(a, ((0, 1), (2, 0), (1, 1)), "median", stat_length=(2, 3)), C),
+    "pad_linear_ramp": (lambda a: np.pad(a, ((4, 1), (0, 3)), "linear_ramp", end_values=((1, -2.5), (0, 3))), M),
+    "pad_odd_by_one": (lambda a: np.pad(a[:, :1], 2, "reflect", reflect_type="odd"), M),
     "convolve": (lambda a, v: np.convolve(a, v), V, W),
     "convolve_same": (lambda a, v: np.convolve(a, v, "same"), W, V),
     "convolve_valid": (lambda a, v: np.convolve(a, v, "valid"), V, W[:3]),
@@ -144,6 +151,17 @@ CASES = {
     "argpartition": (lambda a: np.sum(a[np.argpartition(a, 2)[:3]] ** 2), V),
     "bincount": (lambda w: np.bincount(np.array([0, 3, 3, 1, 0, 1]), weights=w, minlength=6), V),
 }
+
+
+METHODS = """inverted_cdf averaged_inverted_cdf closest_observation interpolated_inverted_cdf hazen weibull linear
+median_unbiased normal_unbiased lower higher midpoint nearest"""
+for _method in METHODS.split():
+    CASES[f"quantile_{_method}"] = (lambda a, m=_method: np.quantile(a, [0.0, 0.13, 0.5, 0.97], axis=0, method=m), M)
+    CASES[f"percentile_{_method}"] = (lambda a, m=_method: np.percentile(a, 31, method=m, keepdims=True), M)
+    CASES[f"nanquantile_{_method}"] = (
+        lambda a, m=_method: np.nanquantile(a * HOLES, [0.01, 0.4, 0.93], 0, method=m),
+        M,
+    )
 
 
 def written(write):
@@ -246,7 +264,10 @@ def test_comparisons_of_whole_arrays():
     ("f", "error"),
     [
         (lambda x: np.quantile(x, 1.5), ValueError),
-        (lambda x: np.quantile(x, 0.5, method="nearest"), TypeError),
+        (lambda x: np.quantile(x, 0.5, method="best"), ValueError),
+        (lambda x: np.pad(x, 1, "maximum", stat_length=0), ValueError),
+        (lambda x: np.pad(x, 1, "mean", end_values=0), ValueError),
+        (lambda x: np.pad(x, 1, "linear_ramp", end_values=np.ones((1, 2, 3))), ValueError),
         (lambda x: np.linalg.norm(x, "nuc"), ValueError),
         (lambda x: np.cross(x, x), ValueError),
         (lambda x: np.average(x, weights=np.ones(2)), TypeError),
@@ -285,7 +306,13 @@ def test_what_unique_gives_besides():
         (TypeError, "poly: .*eigenvalues", lambda x: np.poly(np.outer(x, x))),
         (TypeError, "polyfit: full and cov", lambda x: np.polyfit(x, x, 1, full=True)),
         (TypeError, "polyfit: x of shape", lambda x: np.polyfit(x[:3], x, 1)),
-        (TypeError, "nanquantile: method='lower'", lambda x: np.nanquantile(x, 0.3, method="lower")),
+        (ValueError, "'best' is not a valid method; use .*'hazen'", lambda x: np.nanquantile(x, 0.3, method="best")),
+        (ValueError, "'best' is not a valid method; use .*'hazen'", lambda x: np.quantile(x, 0.3, method="best")),
+        (ValueError, "mode 'empty' .* use mode='constant'", lambda x: np.pad(x, 1, "empty")),
+        (ValueError, "'linear_ramp'", lambda x: np.pad(x, 1, "sideways")),
+        (TypeError, "each followed by a list of axes", lambda x: np.einsum(x, 0, x, [0])),
+        (TypeError, "each followed by a list", lambda x: np.einsum(x)),
+        (ValueError, "from 0 to 51, got 52", lambda x: np.einsum(x, [52])),
         (ValueError, "from 0 to 100", lambda x: np.nanpercentile(x, 101)),
         (ValueError, "All-NaN", lambda x: np.nanargmax(x * np.nan)),
         (TypeError, "put: a traced value cannot be written", lambda x: np.put(np.zeros(6), [1], x)),
@@ -306,3 +333,59 @@ def test_what_needs_values_says_so_where_there_are_none():
         mlgrad.jit(np.unique)(V)
     with pytest.raises(TypeError, match="digitize: the bins must be known"):
         mlgrad.jit(np.digitize)(V, V)
+
+
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize("n", [1, 2, 5, 6])
+@pytest.mark.parametrize("m", [1, 2, 3, 6])
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_infinities_stay_where_a_convolution_takes_them(n, m, mode):
+    rng = np.random.default_rng(10 * n + m)
+    for f in (np.convolve, np.correlate):
+        for at in ([], [0], [1], [0, 1]):
+            args = [rng.normal(size=n), rng.normal(size=m)]
+            for k in at:
+                args[k][-1] = np.inf * (-1) ** k
+            np.testing.assert_allclose(mlgrad.jit(f, static_argnums=2)(*args, mode), f(*args, mode), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_margins_and_quantiles_of_other_dtypes(dtype):
+    x = np.array([[7, -3, 12, 5], [0, 4, 4, -8]]).astype(dtype)
+    calls = [lambda x, m=m: np.pad(x, 3, m) for m in ("mean", "median", "maximum", "minimum", "linear_ramp")]
+    calls += [
+        lambda x: np.pad(x, 9, "reflect", reflect_type="odd"),
+        lambda x: np.pad(x, 1, "linear_ramp", end_values=2.5),
+    ]
+    for method in ("lower", "inverted_cdf", "nearest", "closest_observation", "hazen", "midpoint"):
+        calls += [lambda x, m=method: np.quantile(x, 0.3, axis=1, method=m)]
+        calls += [lambda x, m=method: np.percentile(x, [20, 80], method=m)]
+    for f in calls:
+        got, want = mlgrad.jit(f)(x), f(x)
+        assert got.dtype == want.dtype
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_the_gradient_beside_infinities():
+    for bad in (np.inf, -np.inf, np.nan):
+        x = np.array([0.5, 1.0, bad, 4.0, -1.0, 2.0, 0.25])
+        for spacing in (1.0, 0.3, np.array([0.0, 1.0, 1.5, 3.0, 4.0, 6.0, 6.5])):
+            np.testing.assert_allclose(mlgrad.jit(np.gradient)(x, spacing), np.gradient(x, spacing), rtol=1e-12)
+
+
+def test_the_median_beside_infinities():
+    x = np.array([[1.0, np.inf, -2.0, np.nan], [np.inf, np.inf, 1.0, np.inf], [-np.inf, 0.5, 2.0, np.nan]])
+    for axis in (0, 1, None):
+        for f in (np.nanmedian, np.median):
+            np.testing.assert_array_equal(mlgrad.jit(f, static_argnums=1)(x, axis), f(x, axis))
+
+
+def test_the_sign_of_zero_in_a_running_product():
+    for x in ([-1.0, 0.0, 2.0], [-0.0, 1.0, 2.0], [0.0, -1.0, -1.0], [1.0, -0.0, -3.0, -0.0]):
+        for dtype in (float, np.float32):
+            v = np.array([x, x], dtype)
+            for axis in (0, 1):
+                got, want = mlgrad.jit(np.cumprod, static_argnums=1)(v, axis), np.cumprod(v, axis)
+                np.testing.assert_array_equal(got, want)
+                np.testing.assert_array_equal(np.signbit(got), np.signbit(want))

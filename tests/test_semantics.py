@@ -659,6 +659,13 @@ ERRORS: list[tuple[str, Callable[[Any], Any], type[Exception], str]] = [
     ("transpose", lambda x: np.transpose(x, (0, 1)), ValueError, r"transpose|axes"),
     ("squeeze", lambda x: np.squeeze(x, 0), ValueError, r"squeeze"),
     ("split", lambda x: np.split(x, 2), ValueError, r"split"),
+    ("65 axes", lambda x: x[(None,) * 64], ValueError, r"at most 64 axes, got 65.*np.reshape"),
+    ("66 axes", lambda x: np.broadcast_to(x, (1,) * 65 + (3,)), ValueError, r"at most 64 axes, got 66.*np.reshape"),
+    ("setting shape", lambda x: setattr(x, "shape", (3, 1)), AttributeError, r"shape.*y = y.reshape\(shape\)"),
+    ("setting dtype", lambda x: setattr(x, "dtype", "f4"), AttributeError, r"dtype.*y = y.astype"),
+    ("setting strides", lambda x: setattr(x, "strides", (8,)), AttributeError, r"strides.*np.broadcast_to"),
+    ("setting flat", lambda x: setattr(x, "flat", 1.0), AttributeError, r"flat.*y\[...\] = "),
+    ("setting real", lambda x: setattr(x, "real", 1.0), AttributeError, r"real.*y\[...\] = "),
     ("einsum letters", lambda x: np.einsum("ij->i", x), ValueError, r"einsum"),
     ("einsum lengths", lambda x: np.einsum("i,i->", x, np.ones(4)), ValueError, r"einsum"),
     ("solve", lambda x: np.linalg.solve(np.ones((2, 3)), x), np.linalg.LinAlgError, r"solve.*square"),
@@ -829,7 +836,7 @@ def test_methods() -> None:
     same(Network.square(3.0), 6.0)
 
 
-def run(code: str, *, timeout: float = 60.0) -> str:
+def run(code: str, *, timeout: float = 600.0) -> str:
     """Runs code in a Python of its own."""
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)

@@ -223,26 +223,30 @@ def test_ctrl_c(name: str) -> None:
         """
         + LONG[name]
         + """
+        # processor time, which does not pass while other processes have the machine
+        begin = time.process_time()
         sent = []
         def press():
-            sent.append(time.perf_counter())
+            while time.process_time() - begin < 1.0:
+                time.sleep(0.01)
+            sent.append(time.process_time())
             os.kill(os.getpid(), signal.SIGINT)
-        t = threading.Timer(1.0, press)
-        t.start()
+        t = threading.Thread(target=press, daemon=True)
         try:
+            t.start()
             f(*args)
         except KeyboardInterrupt:
-            print(time.perf_counter() - sent[0])
+            print((time.process_time() - sent[0]) / (sent[0] - begin))
         else:
             raise SystemExit("it was not interrupted")
         assert mlgrad.grad(lambda x: x * x)(3.0) == 6.0
         """
     )
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert float(done.stdout) < 1.0
+    assert float(done.stdout) < 1.0  # as long as it had worked before; it is a thirtieth
 
 
 def test_ctrl_c_while_recording() -> None:

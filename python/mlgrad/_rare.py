@@ -114,16 +114,20 @@ def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
     if a.size < v.size:
         a, v = v, a
     n, m = a.size, v.size
-    wide = np.pad(a, m - 1)
-    windows = wide[np.arange(n + m - 1)[:, None] + np.arange(m)]
-    full = windows @ v[::-1]
-    if mode == "full":
-        return full
-    if mode == "same":
-        return full[(m - 1) // 2 : (m - 1) // 2 + n]
-    if mode == "valid":
-        return full[m - 1 : n]
-    raise ValueError(f"convolve: mode must be 'full', 'same' or 'valid', got {mode!r}")
+    if mode not in ("full", "same", "valid"):
+        raise ValueError(f"convolve: mode must be 'full', 'same' or 'valid', got {mode!r}")
+    v = v[::-1]
+    inner = a[np.arange(n - m + 1)[:, None] + np.arange(m)] @ v
+    if mode == "valid" or m == 1:
+        return inner
+    # where they overlap in part: what is outside of `a` takes no part, so that 0 times inf does not arise
+    rows = np.concatenate((np.arange(m - 1), np.arange(n, n + m - 1)))
+    places = rows[:, None] + np.arange(1 - m, 1)
+    inside = (places >= 0) & (places < n)
+    terms = np.where(inside, a[np.clip(places, 0, n - 1)], 0) * np.where(inside, v, 0)
+    outer = np.sum(terms, axis=1)
+    full = np.concatenate((outer[: m - 1], inner, outer[m - 1 :])).astype(inner.dtype)
+    return full if mode == "full" else full[(m - 1) // 2 : (m - 1) // 2 + n]
 
 
 @_implements(np.correlate)

@@ -28,17 +28,23 @@ class ConvergenceError(ArithmeticError):
 def require(ok: Any, residual: Any, message: Callable[[float], str]) -> Any:
     """Raise `ConvergenceError` unless `ok`; returns what is to be multiplied into the result.
 
-    Where the value of `ok` decides (also under jit, where it becomes a guard) nothing has to be multiplied: 1. Inside
+    Where the value of `ok` decides nothing has to be multiplied: 1. Under jit it becomes a guard, which is looked at
+    when something runs that is asked for: then the function and its derivative are one plan. Inside
     vmap and loop bodies it cannot be asked for: there the factor is nan for the elements that failed.
     """
+
+    def failed(size: float) -> None:
+        raise ConvergenceError(message(size), size)
+
+    if _core.expect(ok, residual, failed):
+        return 1.0
     try:
         good = bool(ok)
     except TypeError:
         return np.where(ok, 1.0, np.nan)
     if not good:
         value = known(residual)
-        size = float("nan") if value is None else float(value)
-        raise ConvergenceError(message(size), size)
+        failed(float("nan") if value is None else float(value))
     return 1.0
 
 

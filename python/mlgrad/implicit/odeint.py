@@ -131,21 +131,24 @@ def _solve(
     forward = np.where(t[-1] >= t[0], 1.0, -1.0).astype(y.dtype)
     h = _first_step(lambda y, t: flow(y, t, *rest), y, first, t[0], forward, tolerances)
     h = np.minimum(h, hmax).astype(y.dtype)
-    # y, f and t after the last step; the size of the next; start, size and slopes of the last; what went wrong
-    carry = (y, first, t[0], stopped(h), (y, t[0], h * 0.0 + 1.0, *(y * 0.0 for _ in range(6))), h < 0)
+    # y, f and t after the last step; the size of the next, which is not positive when something went wrong; start, size
+    # and slopes of the last
+    carry = (y, first, t[0], stopped(h), (y, t[0], h * 0.0 + 1.0, *(y * 0.0 for _ in range(6))))
 
     def to(carry: Any, target: Any) -> Any:
         def going(inner: Any) -> Any:
-            (_, _, t, _, _, failed), steps = inner
-            return (forward * (target - t) > 0) & (steps < mxstep) & ~failed
+            (_, _, t, h, _), steps = inner
+            # all of these, in one comparison; nan ends the loop too
+            return np.minimum(np.minimum(forward * (target - t), h), mxstep - steps) > 0
 
         def step(inner: Any) -> Any:
             state, steps = inner
-            return _step(flow, rest, state, forward, tolerances, hmax), steps + 1
+            return _step(flow, rest, state, forward, tolerances, hmax), steps + 1.0
 
-        (y, dy, t, h, last, failed), steps = while_loop(going, step, (carry, 0))
-        failed = failed | (steps >= mxstep)
-        return (y, dy, t, h, last, failed), last
+        # steps are counted in float64, like all else: then a step is one piece of machine code
+        (y, dy, t, h, last), steps = while_loop(going, step, (carry, np.float64(0.0)))
+        h = stopped(np.where(steps < mxstep, h, -1.0).astype(h.dtype))
+        return (y, dy, t, h, last), last
 
     if shape_of(t)[0] == 1:
         return _core.tree_map(lambda leaf: leaf[None], unravel(y))
@@ -153,7 +156,7 @@ def _solve(
     carry, steps = scan(to, carry, t[1:])
     found = _between(steps, t[1:])
     factor = require(
-        ~carry[-1],
+        carry[3] > 0,
         carry[2],
         lambda at: (
             f"odeint: the solution could not be continued beyond t = {at:.6g}: the steps became too small or too many "
@@ -189,12 +192,20 @@ def _combined(weights: tuple[float, ...], slopes: list[Any]) -> Any:
     return total
 
 
+def _after(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> Any:
+    """Return y after h along the weighted slopes, the last of which is the one that is known last."""
+    *before, last = weights
+    if any(before):
+        y = y + h * _combined(tuple(before), slopes)
+    return y + (h * _core.literal(last, slopes[-1].dtype)) * slopes[-1]
+
+
 def _stages(slope: Function, y: Any, dy: Any, t: Any, h: Any) -> tuple[Any, Any, list[Any]]:
     """Return y and t after a step of size h from a point where the slope is dy, and the slopes at all stages."""
     slopes = [dy]
     for weights, node in zip(STAGES, NODES, strict=True):
-        slopes.append(slope(y + h * _combined(weights, slopes), t + _core.literal(node, t.dtype) * h))
-    y1, t1 = y + h * _combined(WEIGHTS, slopes), t + h
+        slopes.append(slope(_after(y, h, weights, slopes), t + _core.literal(node, t.dtype) * h))
+    y1, t1 = _after(y, h, WEIGHTS, slopes), t + h
     slopes.append(slope(y1, t1))
     return y1, t1, slopes
 
@@ -208,30 +219,34 @@ def _step(
     hmax: float,
 ) -> Any:
     """Try one step; the state stays what it is, but for the size of the step, where the error is too large."""
-    y, dy, t, h, last, _ = state
+    y, dy, t, h, last = state
     number: Function = lambda v: _core.literal(v, y.dtype)
-    signed = forward * h
+    signed = stopped(forward * h)
     # whether the step is good enough, as a constant for derivatives
     y0, dy0, t0, fixed = stopped((y, dy, t, rest))
     y1, _, slopes = _stages(lambda y, t: flow(y, t, *fixed), y0, dy0, t0, signed)
     rtol, atol = (number(v) for v in tolerances)
-    ratio = signed * _combined(ERROR, slopes) / (atol + rtol * np.maximum(np.abs(y0), np.abs(y1)))
+    # what is known before the last slope first: the step waits for the rest
+    ratio = (signed / (atol + rtol * np.maximum(np.abs(y0), np.abs(y1)))) * _combined(ERROR, slopes)
     error = stopped(np.mean(ratio * ratio))
-    good = error <= 1.0
+    # compared in the shape that is chosen by: a mask is not spread over elements in a register
+    is_good: Function = lambda x: np.broadcast_to(error, shape_of(x)) <= 1.0
+    good = is_good(error)
     # nan counts as a failure that calls for the shortest step
     factor = np.where(error >= 0, number(0.9) * np.maximum(error, number(1e-12)) ** number(-0.1), number(0.2))
     factor = np.minimum(np.maximum(factor, number(0.2)), np.where(good, number(10.0), 1.0))
     new = stopped(np.minimum(h * factor, number(hmax)))
-    failed = ~good & (new <= number(4 * float(np.finfo(y.dtype).eps)) * np.abs(t0))
+    too_small = number(4 * float(np.finfo(y.dtype).eps)) * np.abs(t0)
+    new = np.where(good, new, np.where(new > too_small, new, number(-1.0)))
     # the same once more, for derivatives: a plan computes it once. Nothing flows through a step that was not good, in
     # which there may be nan
-    flowing: Function = lambda x: np.where(good, x, stopped(x))
+    flowing: Function = lambda x: np.where(is_good(x), x, stopped(x))
     gated = tuple(flowing(x) for x in rest)
     y1, t1, slopes = _stages(lambda y, t: flow(y, t, *gated), flowing(y), flowing(dy), flowing(t), signed)
     del slopes[1]  # which the solution between the ends does not need
     after = _core.dense((y1, slopes[-1], t1, flowing(y), flowing(t), signed, *slopes))
-    chosen = [np.where(good, a, b) for a, b in zip(after, (y, dy, t, *last), strict=True)]
-    return chosen[0], chosen[1], chosen[2], new, tuple(chosen[3:]), failed | (new <= 0)
+    chosen = [np.where(is_good(b), a, b) for a, b in zip(after, (y, dy, t, *last), strict=True)]
+    return chosen[0], chosen[1], chosen[2], new, tuple(chosen[3:])
 
 
 def _between(steps: Any, times: Any) -> Any:

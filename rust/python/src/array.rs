@@ -57,6 +57,8 @@ const NEVER: u64 = u64::MAX;
 struct Cell {
     trace: Arc<Trace>,
     place: AtomicU64,
+    /// The scope that was opened last when the cell was made: what is younger was opened afterwards.
+    born: u32,
 }
 
 impl Cell {
@@ -98,15 +100,17 @@ pub struct Array {
 /// A node with what a handle needs to know of it, already counted as one handle.
 pub struct Made {
     node: NodeId,
+    born: u32,
     shape: Shape,
     dtype: DType,
 }
 
 impl Made {
     pub fn keep(s: &mut State, node: NodeId) -> Made {
+        let born = s.tape.latest_scope();
         let n = s.tape.node_mut(node);
         n.handles += 1;
-        Made { node, shape: Shape::from_slice(&n.shape), dtype: n.dtype }
+        Made { node, born, shape: Shape::from_slice(&n.shape), dtype: n.dtype }
     }
 
     /// The results of an operation: one, or two.
@@ -121,7 +125,7 @@ impl Made {
     pub fn into_array(self, trace: &Arc<Trace>) -> Array {
         let place = AtomicU64::new(Place { node: self.node, version: 0 }.pack());
         Array {
-            cell: Arc::new(Cell { trace: trace.clone(), place }),
+            cell: Arc::new(Cell { trace: trace.clone(), place, born: self.born }),
             path: None,
             seen: AtomicU64::new(NEVER),
             kind: Kind::of(&self.shape),
@@ -267,6 +271,14 @@ impl Array {
             return Err(read_only());
         }
         record(py, self.trace(), |s| {
+            if s.loops.last().is_some_and(|&body| self.cell.born < body) {
+                return Err(mlgrad_core::Error::Type(
+                    "the body of a loop (scan, fori_loop, while_loop) writes into an array from outside; it is recorded once, so \
+                     that the write would not be repeated by each step. Carry the array through the loop and return the changed \
+                     one, or write into a copy that is made in the body (y = y.copy())"
+                        .into(),
+                ));
+            }
             let base = self.cell.place().node;
             let new = match &self.path {
                 None => v,

@@ -40,6 +40,11 @@ const ABSENT: &[(&str, &str)] = &[
     ("to_device", "everything is on the CPU"),
 ];
 
+/// The error for an attribute that NumPy lets a program set.
+fn not_set(name: &str, remedy: &str) -> PyErr {
+    PyAttributeError::new_err(format!("{name} of a traced array cannot be set; {remedy}"))
+}
+
 #[pymethods]
 impl Array {
     // ---- attributes
@@ -47,6 +52,31 @@ impl Array {
     #[getter(shape)]
     fn get_shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, self.shape.iter())
+    }
+
+    #[setter(shape)]
+    fn set_shape(&self, _shape: &Any<'_>) -> PyResult<()> {
+        Err(not_set("shape", "write y = y.reshape(shape)"))
+    }
+
+    #[setter(dtype)]
+    fn set_dtype(&self, _dtype: &Any<'_>) -> PyResult<()> {
+        Err(not_set("dtype", "write y = y.astype(dtype) for other numbers of the same values"))
+    }
+
+    #[setter(strides)]
+    fn set_strides(&self, _strides: &Any<'_>) -> PyResult<()> {
+        Err(not_set("strides", "take a view with slices, np.transpose or np.broadcast_to"))
+    }
+
+    #[setter(flat)]
+    fn set_flat(&self, _values: &Any<'_>) -> PyResult<()> {
+        Err(not_set("flat", "write y[...] = np.reshape(values, y.shape), or y[...] = value"))
+    }
+
+    #[setter(real)]
+    fn set_real(&self, _values: &Any<'_>) -> PyResult<()> {
+        Err(not_set("real", "write y[...] = values"))
     }
 
     #[getter(dtype)]

@@ -44,6 +44,8 @@ pub struct State {
     /// The leaves of a `Tape`, with what has been accumulated for them.
     pub gradients: FxHashMap<NodeId, Option<NodeId>>,
     pub lines: Option<Box<Lines>>,
+    /// The scopes of the loop bodies that are being recorded, one in the other.
+    pub loops: Vec<u32>,
 }
 
 /// A number of its own for each thread; cheaper than `std::thread::current`, which counts references.
@@ -97,6 +99,7 @@ impl Trace {
                 recorder: None,
                 gradients: FxHashMap::default(),
                 lines: None,
+                loops: Vec::new(),
             }),
             jit,
             keeps_lines,
@@ -252,18 +255,27 @@ impl Trace {
 
     /// Says what ran, if anything had to.
     fn compute(&self, py: Python<'_>, nodes: &[NodeId], exact: bool) -> PyResult<Option<Ran>> {
+        let mut nodes: SmallVec<[NodeId; 4]> = nodes.into();
         let (ran, values) = {
             let state = self.access();
-            if nodes.iter().all(|&n| state.tape.node(n).value.is_some()) {
+            if !exact && nodes.iter().all(|&n| state.tape.node(n).value.is_some()) {
                 return Ok(None);
             }
-            let ran = plan::plan_of(&state.tape, nodes, !exact).or_raise(py)?;
+            if let Some(recorder) = &state.recorder {
+                nodes.extend(recorder.expected.iter().flat_map(|e| e.nodes));
+            }
+            if nodes.iter().all(|&n| state.tape.node(n).value.is_some()) {
+                drop(state);
+                return self.meet(py).map(|()| None);
+            }
+            let ran = plan::plan_of(&state.tape, &nodes, !exact).or_raise(py)?;
             let mut values: SmallVec<[Value; 8]> = SmallVec::with_capacity(ran.params.len());
             for &p in &ran.params {
                 values.push(known(state.tape.node(p).value.clone())?);
             }
             (ran, values)
         };
+        let nodes = nodes.as_slice();
         let result = run(py, &ran.plan, &values);
         if let (true, Ok(results)) = (debug::is_on(), &result) {
             self.check_results(py, nodes, exact, &values, results)?;
@@ -283,6 +295,8 @@ impl Trace {
             state.tape.set_value(node, value);
             state.tape.release(node);
         }
+        drop(state);
+        self.meet(py)?;
         Ok(Some(ran))
     }
 
@@ -382,7 +396,7 @@ pub fn meta(state: &State, node: NodeId) -> (Shape, DType) {
 }
 
 /// The line of Python that is being run, for messages.
-fn current_line(py: Python<'_>) -> PyResult<Option<String>> {
+pub fn current_line(py: Python<'_>) -> PyResult<Option<String>> {
     // there is no frame below when the call came from outside Python
     let Ok(frame) = py.import("sys")?.call_method1("_getframe", (0,)) else { return Ok(None) };
     let file: String = frame.getattr("f_code")?.getattr("co_filename")?.extract()?;

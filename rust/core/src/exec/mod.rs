@@ -11,6 +11,7 @@ mod gemm_block;
 pub mod gemv;
 pub mod generated;
 mod host;
+pub mod indexed;
 mod lanes;
 mod memory_limit;
 pub mod narrow;

@@ -3,8 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::PoisonError;
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
@@ -18,7 +17,6 @@ use super::region::{Bases, Place};
 use super::symmetric;
 use crate::linalg::{self, Input, Output};
 use crate::ops::{Gather, Linalg, Op, Primitive, Scan, Sort, Window, Windowed, disjoint};
-use crate::plan::Plan;
 use crate::tape::{DType, Shape, shape};
 use crate::{Error, Result};
 
@@ -53,7 +51,9 @@ pub struct Call {
     /// Of an operation with several results: where each goes, `None` where nobody reads it.
     pub results: Vec<Option<Argument>>,
     /// Of control flow: the plans of its bodies.
-    pub bodies: Vec<Arc<Plan>>,
+    pub bodies: Vec<control::Prepared>,
+    /// What it leaves to a later call of the plan, or takes from an earlier one.
+    pub shared: control::Shared,
 }
 
 /// Bytes of a result that several pieces go to while it is in the cache.
@@ -500,9 +500,10 @@ impl fmt::Display for Call {
         if self.stolen {
             write!(f, " in place")?;
         }
+        write!(f, "{}", self.shared)?;
         // what control flow runs
         for body in &self.bodies {
-            for line in body.to_string().lines() {
+            for line in body.plan.to_string().lines() {
                 write!(f, "\n    {line}")?;
             }
         }

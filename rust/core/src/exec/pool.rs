@@ -247,13 +247,13 @@ pub(crate) mod tests {
 
     #[test]
     fn helpers_do_take_part() {
-        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        set_num_threads(2);
+        // a crew of its own: where another test has the pool, the tasks would run here one after the other, and wait for ever
+        let crew: &'static Crew = Box::leak(Box::new(Crew::new(patience)));
         let me = std::thread::current().id();
         let others = AtomicUsize::new(0);
         // one task waits for the other, so that they cannot both run here
         let met = AtomicUsize::new(0);
-        parallel(2, &|_| {
+        let ran = crew.run(2, 2, &|_| {
             met.fetch_add(1, SeqCst);
             while met.load(SeqCst) < 2 {
                 std::thread::yield_now();
@@ -262,7 +262,9 @@ pub(crate) mod tests {
                 others.fetch_add(1, Relaxed);
             }
         });
+        assert_ne!(ran, Ran::Not);
         assert_eq!(others.load(Relaxed), 1);
+        crew.dismiss();
     }
 
     #[test]
@@ -344,12 +346,17 @@ pub(crate) mod tests {
     fn the_interrupt_check_is_asked_now_and_then() {
         // other tests run meanwhile: they are not to stop, but may be the ones that ask
         thread_local!(static STOPS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
-        let asked = || {
-            (0..50).any(|_| {
-                std::thread::sleep(Duration::from_millis(2 * INTERRUPT_EVERY_MS));
-                interrupted()
-            })
-        };
+        fn asked_within(limit: Duration) -> bool {
+            let start = Instant::now();
+            while start.elapsed() < limit {
+                if interrupted() {
+                    return true;
+                }
+                std::thread::yield_now();
+            }
+            false
+        }
+        let asked = || asked_within(Duration::from_secs(60));
         STOPS.set(true);
         assert!(!interrupted());
         set_interrupt_check(|| STOPS.get());
@@ -358,10 +365,7 @@ pub(crate) mod tests {
         let by_helper = std::thread::spawn(|| {
             HELPER.set(true);
             STOPS.set(true);
-            (0..3).any(|_| {
-                std::thread::sleep(Duration::from_millis(2 * INTERRUPT_EVERY_MS));
-                interrupted()
-            })
+            asked_within(Duration::from_millis(5 * INTERRUPT_EVERY_MS))
         });
         assert!(!by_helper.join().unwrap());
         assert!(asked());

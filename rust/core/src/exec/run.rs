@@ -1,6 +1,7 @@
 //! Running a plan: memory for one run, units one after the other.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
@@ -10,8 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use smallvec::SmallVec;
 
 use super::buffer::Buffer;
+use super::control::{Left, Setup, Shared};
 use super::entries::Entries;
 use super::gemv::Products;
+use super::indexed;
 use super::node::Call;
 use super::pool;
 use super::region::{Bases, Place, Region};
@@ -83,6 +86,8 @@ pub struct OutputSlot {
     /// Where in the arena a small one is found afterwards; the others are written in place.
     pub copied: Option<usize>,
     pub scalar: bool,
+    /// Written where the parameter is that it is the next of.
+    pub in_place: bool,
 }
 
 /// One output of a run.
@@ -120,8 +125,13 @@ pub struct Code {
     pub runs: Vec<Box<straight::Runs>>,
     pub outside: Vec<Box<straight::Outside>>,
     pub products: Vec<Box<SmallProduct>>,
+    pub indexed: Vec<Box<indexed::Indexed>>,
     /// The code of passes.
     pub module: Option<Module>,
+    /// Where straight code writes down an index that is out of range: see `indexed::Missed`.
+    pub missed: Option<usize>,
+    /// How many loops leave something to later ones.
+    pub kept: usize,
     pub nanoseconds: usize,
 }
 
@@ -167,6 +177,47 @@ impl Code {
 pub struct Frame {
     arena: Buffer,
     bases: Vec<*mut u8>,
+    /// What loops have left to later ones of the same run.
+    kept: RefCell<Vec<Option<Left>>>,
+    /// Of a loop's body: where the carries are.
+    setup: Option<Setup>,
+}
+
+impl Frame {
+    pub(super) fn arena(&self) -> *mut u8 {
+        self.arena.as_mut_ptr()
+    }
+
+    /// The base of a parameter.
+    pub(super) fn param(k: usize) -> usize {
+        FIRST + k
+    }
+
+    /// The base of an output, behind so many parameters.
+    pub(super) fn output(params: usize, k: usize) -> usize {
+        FIRST + params + k
+    }
+
+    pub(super) fn take_setup(&mut self) -> Option<Setup> {
+        self.setup.take()
+    }
+
+    pub(super) fn keep_setup(&mut self, setup: Setup) {
+        self.setup = Some(setup);
+    }
+
+    /// Takes what is in a place for loops, and puts something else there.
+    pub(super) fn exchange(&self, k: usize, new: Option<Left>) -> Option<Left> {
+        self.kept.borrow_mut().get_mut(k).and_then(|place| std::mem::replace(place, new))
+    }
+
+    pub(super) fn base(&self, k: usize) -> *mut u8 {
+        self.bases[k]
+    }
+
+    pub(super) fn set_base(&mut self, k: usize, at: *mut u8) {
+        self.bases[k] = at;
+    }
 }
 
 /// Code, and the frames that are free.
@@ -238,10 +289,14 @@ impl Runner {
             // SAFETY: constants were laid out inside the arena.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), arena.as_mut_ptr().add(*at), bytes.len()) };
         }
-        Ok(Box::new(Frame { arena, bases: Vec::new() }))
+        let kept = RefCell::new((0..self.code.kept).map(|_| None).collect());
+        Ok(Box::new(Frame { arena, bases: Vec::new(), kept, setup: None }))
     }
 
     pub(super) fn give_back(&self, frame: Box<Frame>) {
+        if self.code.kept > 0 {
+            frame.kept.borrow_mut().fill_with(|| None);
+        }
         if self.code.arena > KEPT {
             return;
         }
@@ -347,6 +402,16 @@ impl Runner {
         Ok(())
     }
 
+    /// Whether straight code has found all indices in range.
+    #[inline(always)]
+    fn check(&self, arena: *mut u8) -> Result<()> {
+        match self.code.missed {
+            // SAFETY: the plan laid it out in the arena.
+            Some(at) => unsafe { indexed::check(arena.add(at)) },
+            None => Ok(()),
+        }
+    }
+
     /// All units, once the bases are set.
     fn units(&self, frame: &Frame) -> Result<()> {
         let code = &self.code;
@@ -372,6 +437,7 @@ impl Runner {
                             unsafe { straight::run(stretch, arena) };
                         }
                     }
+                    self.check(arena)?;
                 }
                 Unit::Region(region) => {
                     if code.nanoseconds > 1_000_000 && pool::interrupted() {
@@ -385,7 +451,12 @@ impl Runner {
                         return Err(Error::Interrupted);
                     }
                     // SAFETY: the plan laid out memory for its calls.
-                    unsafe { call.run(bases)? };
+                    unsafe {
+                        match call.shared {
+                            Shared::No => call.run(bases)?,
+                            _ => call.sharing(bases, &mut frame.kept.borrow_mut())?,
+                        }
+                    }
                 }
                 Unit::Products(products) => {
                     if code.nanoseconds > 1_000_000 && pool::interrupted() {
@@ -415,6 +486,21 @@ impl Runner {
         frame.bases.push(arena.wrapping_add(self.code.small));
         // SAFETY: the caller's.
         unsafe { self.bring(frame, fixed, 0) };
+        frame.bases.resize(FIRST + self.code.params.len() + self.code.outputs.len(), null_mut());
+    }
+
+    /// One more run, where the caller has put what changed: small parameters and outputs are where the slots say, the bases
+    /// of the others are set.
+    #[inline(always)]
+    pub(super) fn again(&self, frame: &Frame) -> Result<()> {
+        if let (true, [Unit::Steps(0, to)]) = (self.code.addresses.is_empty(), self.code.units.as_slice())
+            && *to <= STRETCH
+        {
+            // SAFETY: the plan laid out the arena for its steps.
+            unsafe { straight::run(&self.code.steps[..*to], frame.arena.as_mut_ptr()) };
+            return self.check(frame.arena.as_mut_ptr());
+        }
+        self.units(frame)
     }
 
     /// # Safety

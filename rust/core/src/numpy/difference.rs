@@ -118,11 +118,23 @@ pub fn gradient(t: &mut Tape, f: NodeId, spacing: Operand, along: i64, edge_orde
     if n == 2 {
         return t.concatenate(&[first, last], a);
     }
-    // inside: (h₀ s₁ + h₁ s₀) / (h₀ + h₁)
-    let (s1, s0) = neighbours(t, slope, a)?;
+    // inside, by NumPy's formulas: what is not finite stays where it is
+    let (f0, f1, f2) = (part(t, f, a, 0, n - 2)?, part(t, f, a, 1, n - 2)?, part(t, f, a, 2, n - 2)?);
     let (h1, h0) = neighbours(t, h, a)?;
-    let (p, q) = (t.mul(h0, s1)?, t.mul(h1, s0)?);
-    let (p, both) = (t.add(p, q)?, t.add(h0, h1)?);
-    let inside = t.div(p, both)?;
+    let both = t.add(h0, h1)?;
+    let inside = if places.is_empty() {
+        let rise = t.sub(f2, f0)?;
+        t.div(rise, both)?
+    } else {
+        // (h₀/h₁ f₂ - h₁/h₀ f₀) / (h₀ + h₁) + (h₁ - h₀) / (h₀ h₁) f₁
+        let (up, down) = (t.div(h0, h1)?, t.div(h1, h0)?);
+        let (p, q) = (t.mul(up, f2)?, t.mul(down, f0)?);
+        let outer = t.sub(p, q)?;
+        let outer = t.div(outer, both)?;
+        let (gap, area) = (t.sub(h1, h0)?, t.mul(h0, h1)?);
+        let weight = t.div(gap, area)?;
+        let middle = t.mul(weight, f1)?;
+        t.add(outer, middle)?
+    };
     t.concatenate(&[first, inside, last], a)
 }

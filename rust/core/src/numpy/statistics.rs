@@ -2,6 +2,7 @@
 
 use super::axes::{distinct, reduced};
 use super::operand::{Operand, float_of, materialise, result_dtype};
+pub use super::quantile::Method;
 use super::reduce::{accumulator, finish, spread};
 use super::shape::{part, to_back};
 use super::sort::sort;
@@ -140,23 +141,24 @@ pub fn median(t: &mut Tape, x: NodeId, axes: Option<&[i64]>, keepdims: bool) -> 
         let s = t.add(below, y)?;
         y = t.scale(s, 0.5)?;
     }
-    let y = or_nan(t, sorted, n, y)?;
+    let last = at_last(t, sorted, n - 1)?;
+    let y = or_nan(t, last, y)?;
     finish(t, y, x, &set, keepdims)
 }
 
-/// nan where there is a nan among the sorted elements.
-fn or_nan(t: &mut Tape, sorted: NodeId, n: usize, y: NodeId) -> Result<NodeId> {
-    let last = at_last(t, sorted, n - 1)?;
+/// nan where the last of the sorted elements is nan.
+fn or_nan(t: &mut Tape, last: NodeId, y: NodeId) -> Result<NodeId> {
     let nan = t.unary(Unary::IsNan, last)?;
     t.select(nan, last, y)
 }
 
-/// Quantiles by linear interpolation; the axis of `q`, if there are `many`, comes first, and the result is float64.
+/// Quantiles; the axis of `q`, if there are `many`, comes first, and what is interpolated is then float64.
 pub fn quantile(
     t: &mut Tape,
     x: NodeId,
     q: &[f64],
     many: bool,
+    method: Method,
     axes: Option<&[i64]>,
     keepdims: bool,
 ) -> Result<NodeId> {
@@ -167,7 +169,7 @@ pub fn quantile(
         return Err(Error::Value(format!("quantile: needs at least one quantile, got {}", q.len())));
     }
     let set = reduced("quantile", axes, t.rank(x))?;
-    let float = if many { t.cast(x, DType::F64)? } else { as_float(t, "quantile", x)? };
+    let float = if method.interpolates() { as_float(t, "quantile", x)? } else { x };
     let (flat, n) = as_last(t, float, &set)?;
     if n == 0 {
         return Err(Error::Value(format!("quantile: nothing along axes {set:?} of shape {}", shape::show(t.shape(x)))));
@@ -175,21 +177,29 @@ pub fn quantile(
     let sorted = sort(t, flat, Some(-1))?;
     let mut out = Vec::with_capacity(q.len());
     for &q in q {
-        let place = q * (n - 1) as f64;
-        let low = (place.floor() as usize).min(n - 1);
-        let high = (low + 1).min(n - 1);
-        let share = place - low as f64;
-        let (a, b) = (at_last(t, sorted, low)?, at_last(t, sorted, high)?);
-        let d = t.sub(b, a)?;
-        // from the nearer end, as NumPy does
-        let y = if share >= 0.5 {
-            let d = t.scale(d, 1.0 - share)?;
-            t.sub(b, d)?
-        } else {
-            let d = t.scale(d, share)?;
-            t.add(a, d)?
-        };
-        let y = or_nan(t, sorted, n, y)?;
+        let (low, high, share) = method.place(n, q);
+        let mut y = at_last(t, sorted, low)?;
+        if method.interpolates() {
+            let b = at_last(t, sorted, high)?;
+            let d = t.sub(b, y)?;
+            // levels in an array are float64, and so is what they multiply; the difference is not
+            let to = if many { DType::F64 } else { t.dtype(d) };
+            let (b, d) = (t.cast(b, to)?, t.cast(d, to)?);
+            y = t.cast(y, to)?;
+            // from the nearer end, as NumPy does
+            y = if share >= 0.5 {
+                let d = t.scale(d, 1.0 - share)?;
+                t.sub(b, d)?
+            } else {
+                let d = t.scale(d, share)?;
+                t.add(y, d)?
+            };
+        }
+        if t.dtype(y).is_float() {
+            let nan = at_last(t, sorted, n - 1)?;
+            let nan = t.cast(nan, t.dtype(y))?;
+            y = or_nan(t, nan, y)?;
+        }
         out.push(Operand::from(finish(t, y, x, &set, keepdims)?));
     }
     if many { super::join::stack(t, &out, 0) } else { out[0].to_node(t) }

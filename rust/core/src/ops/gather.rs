@@ -70,7 +70,9 @@ impl Primitive for Gather {
                     let zero = r.t.literal(0.0, &r.t.shape(v).clone(), r.t.dtype(g))?;
                     out[0] = Some(r.t.scatter_set(g, i, zero)?.into());
                 }
-                if r.want(2) {
+                if r.want(2) && shape::size(r.t.shape(i)) == 1 {
+                    out[2] = Some(r.t.gather(g, i)?.into());
+                } else if r.want(2) {
                     // only the last write of each row is in the result
                     let (k, rows) = (r.t.shape(i).clone(), r.t.shape(x)[0]);
                     let n = shape::size(&k);

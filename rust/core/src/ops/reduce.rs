@@ -85,12 +85,18 @@ impl Primitive for Reduce {
             ReduceOp::Max | ReduceOp::Min => {
                 let (at, count) = self.attained(r.t, x, node)?;
                 let share = r.t.div(g, count)?;
-                let wide = self.spread(r.t, share, x)?;
+                // a result of nan is attained nowhere: then all elements get nan, as forward
+                let unknown = r.t.unary(Unary::IsNan, node)?;
+                let nan = r.t.lit_like(f64::NAN, share)?;
                 if r.masks {
-                    Cotangent { node: wide, mask: Some(at) }
+                    let share = r.t.select(unknown, nan, share)?;
+                    let (wide, unknown) = (self.spread(r.t, share, x)?, self.spread(r.t, unknown, x)?);
+                    Cotangent { node: wide, mask: Some(r.t.binary(Binary::LogicalOr, at, unknown)?) }
                 } else {
-                    let zero = r.t.lit_like(0.0, wide)?;
-                    r.t.select(at, wide, zero)?.into()
+                    let zero = r.t.lit_like(0.0, share)?;
+                    let rest = r.t.select(unknown, nan, zero)?;
+                    let (wide, rest) = (self.spread(r.t, share, x)?, self.spread(r.t, rest, x)?);
+                    r.t.select(at, wide, rest)?.into()
                 }
             }
             ReduceOp::Any | ReduceOp::All => return Ok(none(1)),

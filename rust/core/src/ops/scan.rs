@@ -107,7 +107,8 @@ impl Tape {
         let edge = if reverse { shape[axis] as f64 - 1.0 } else { 0.0 };
         let edge = self.literal(edge, &shape, DType::I64)?;
         let first = self.binary(Binary::Equal, at, edge)?;
-        let zero = self.lit_like(0.0, x)?;
+        // adding the negative zero changes nothing, not even the sign of a zero
+        let zero = self.lit_like(-0.0, x)?;
         let start = self.select(first, x, zero)?;
         let factor = self.select(first, zero, x)?;
         self.recurrence(factor, start, axis, reverse)

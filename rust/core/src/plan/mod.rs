@@ -33,7 +33,8 @@ pub use recipe::{Answer, Ran, Recipe};
 pub use rows::LONGEST as LONGEST_ROW;
 
 use crate::code;
-use crate::exec::run::{Code, Runner, Unit};
+use crate::exec::node::Call;
+use crate::exec::run::{Code, OutputSlot, ParamSlot, Runner, Unit};
 pub use crate::exec::run::{Output, Param};
 use crate::ops::control::body::without_rules;
 use crate::tape::Value;
@@ -122,7 +123,7 @@ impl Plan {
         };
         let ir = ir::build(&program, over)?;
         let schedule = region::partition(&ir, small, options.fuse);
-        let mut code = lower::lower(&ir, &schedule, options)?;
+        let mut code = lower::lower(&ir, &schedule, options, &program.carries)?;
         for (slot, scalar) in code.outputs.iter_mut().zip(scalars) {
             slot.scalar = scalar;
         }
@@ -153,6 +154,19 @@ impl Plan {
     /// How many outputs there are.
     pub fn outputs(&self) -> usize {
         self.runner.code.outputs.len()
+    }
+
+    /// What it knows about its parameters and its outputs.
+    pub(crate) fn slots(&self) -> (&[ParamSlot], &[OutputSlot]) {
+        (&self.runner.code.params, &self.runner.code.outputs)
+    }
+
+    /// The calls of operations.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.runner.code.units.iter().filter_map(|u| match u {
+            Unit::Call(call) => Some(&**call),
+            _ => None,
+        })
     }
 
     /// The length of each output in bytes.

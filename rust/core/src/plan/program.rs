@@ -32,6 +32,9 @@ pub struct Program {
     pub outputs: Vec<u32>,
     /// What is computed besides, for its effect: results of host calls. Of bodies only.
     pub effects: Vec<u32>,
+    /// Of a loop's step: parameters (by their place among those) that are not read after the run, each with the output that a
+    /// next step gets in its place.
+    pub carries: Vec<(u32, u32)>,
 }
 
 /// A program, and the nodes of the tape that its parameters and outputs stand for.
@@ -315,7 +318,18 @@ impl Program {
         for &e in &self.effects {
             h.word(u64::from(e) | 1 << 41);
         }
+        for &(param, output) in &self.carries {
+            h.word(u64::from(param) << 32 | u64::from(output) | 1 << 63);
+        }
         finish(h, self.nodes.len(), &self.outputs, &self.params)
+    }
+
+    /// The node that has the value of node `x`: under names for it.
+    pub fn value(&self, mut x: u32) -> u32 {
+        while let Op::Leaf(Leaf::Alias | Leaf::Stop | Leaf::Dense) = self.nodes[x as usize].op {
+            x = self.nodes[x as usize].inputs[0];
+        }
+        x
     }
 
     /// A rough size, to bound caches.

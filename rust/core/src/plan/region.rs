@@ -318,6 +318,9 @@ impl Partition<'_> {
             Unit::Small(_) | Unit::Call(_) => true,
         });
         order.sort_by_key(|&u| self.units[u as usize].0);
+        if self.fuse {
+            self.delay(&stored, &mut order);
+        }
         let mut place = vec![NOWHERE; self.units.len()];
         for (k, &u) in order.iter().enumerate() {
             place[u as usize] = k as u32;
@@ -326,6 +329,44 @@ impl Partition<'_> {
         let units = order.iter().filter_map(|&u| units[u as usize].take()).collect();
         let home = self.home.iter().map(|&h| if h == NOWHERE { h } else { place[h as usize] }).collect();
         Schedule { units, stored, home, roles: self.roles }
+    }
+
+    /// Moves regions right before the first unit that reads what they make: it is still in the caches then. Not those that
+    /// reduce: what they read would lie in memory for longer.
+    fn delay(&self, stored: &[bool], order: &mut [u32]) {
+        let ir = self.ir;
+        let mut readers: Vec<SmallVec<[u32; 2]>> = vec![SmallVec::new(); self.units.len()];
+        for &u in order.iter() {
+            let (nodes, folds): (&[u32], &[u32]) = match &self.units[u as usize].1 {
+                Unit::Region(r) => (&r.nodes, &r.folds),
+                Unit::Small(list) => (list, &[]),
+                Unit::Call(list) => (list, &[]),
+            };
+            for r in nodes.iter().chain(folds).flat_map(|&x| &ir.nodes[x as usize].inputs) {
+                let home = self.home[r.node as usize];
+                if home != NOWHERE && home != u && stored[r.node as usize] && readers[home as usize].last() != Some(&u)
+                {
+                    readers[home as usize].push(u);
+                }
+            }
+        }
+        let mut place = vec![0; self.units.len()];
+        for (k, &u) in order.iter().enumerate() {
+            place[u as usize] = k;
+        }
+        for k in (0..order.len()).rev() {
+            let unit = order[k] as usize;
+            let first = readers[unit].iter().map(|&u| place[u as usize]).min();
+            if let (Unit::Region(region), Some(first)) = (&self.units[unit].1, first)
+                && region.folds.is_empty()
+                && first > k + 1
+            {
+                order[k..first].rotate_left(1);
+                for (k, &u) in order.iter().enumerate().take(first).skip(k) {
+                    place[u as usize] = k;
+                }
+            }
+        }
     }
 
     /// The inputs that node i can have in the blocks of its region.

@@ -21,7 +21,7 @@ pub fn simplify(p: Program) -> Program {
     }
     let outputs = p.outputs.iter().map(|&o| place[o as usize]).collect();
     let params = p.params.iter().map(|&o| place[o as usize]).collect();
-    sweep(Program { nodes: out.nodes, params, outputs, effects: Vec::new() })
+    sweep(Program { nodes: out.nodes, params, outputs, effects: Vec::new(), carries: p.carries })
 }
 
 struct Builder {
@@ -153,5 +153,5 @@ fn sweep(p: Program) -> Program {
         }
     }
     let moved = |list: Vec<u32>| list.into_iter().map(|o| place[o as usize]).collect();
-    Program { nodes, params: moved(p.params), outputs: moved(p.outputs), effects: Vec::new() }
+    Program { nodes, params: moved(p.params), outputs: moved(p.outputs), effects: Vec::new(), carries: p.carries }
 }

@@ -209,7 +209,16 @@ impl Tape {
 
     /// Appends a node. Shapes are the business of the caller, which is the builder beside each operation.
     pub fn push(&mut self, op: Op, inputs: &[NodeId], shape: Shape, dtype: DType) -> Result<NodeId> {
-        if shape::checked_size(&shape).is_none() || shape.len() > shape::MAX_RANK {
+        if shape.len() > shape::MAX_RANK {
+            return Err(Error::Value(format!(
+                "{}: an array has at most {} axes, got {}: {}; put axes together with np.reshape",
+                op.name(),
+                shape::MAX_RANK,
+                shape.len(),
+                shape::show(&shape)
+            )));
+        }
+        if shape::checked_size(&shape).is_none() {
             return Err(Error::Memory(format!(
                 "{}: an array of shape {} and dtype {dtype} is too large to address",
                 op.name(),
@@ -348,6 +357,11 @@ impl Tape {
     /// Opens a scope for abstract arguments.
     pub fn open_scope(&mut self) -> u32 {
         self.scopes.push(true);
+        self.scopes.len() as u32
+    }
+
+    /// The scope that was opened last, open or not; 0 before the first.
+    pub fn latest_scope(&self) -> u32 {
         self.scopes.len() as u32
     }
 

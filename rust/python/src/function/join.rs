@@ -1,6 +1,7 @@
 //! Arrays put together: concatenate, stack and their kin, tile, repeat, roll, pad.
 
-use mlgrad_core::numpy::join::{self, PadMode};
+use mlgrad_core::numpy::join;
+use mlgrad_core::numpy::pad::{self as padding, PadMode, Statistic};
 use mlgrad_core::numpy::shape;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -167,24 +168,46 @@ fn pad(array: &Any<'_>, pad_width: &Any<'_>, mode: &str, kwargs: Option<&Bound<'
         };
         widths.push([width(before)?, width(after)?]);
     }
+    let zeros = || vec![[mlgrad_core::numpy::Operand::Int(0); 2]; rank];
     let mut mode = match mode {
-        "constant" => PadMode::Constant(vec![[mlgrad_core::numpy::Operand::Int(0); 2]; rank]),
-        _ => PadMode::by_name(mode).ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "pad: mode '{mode}' is not supported for traced arrays; there are 'constant', 'edge', 'reflect', 'symmetric' and \
-                 'wrap'"
-            ))
-        })?,
+        "constant" => PadMode::Constant(zeros()),
+        "linear_ramp" => PadMode::LinearRamp(zeros()),
+        "empty" => {
+            return Err(PyValueError::new_err(
+                "pad: mode 'empty' leaves the margin undefined, and so its derivatives; use mode='constant'",
+            ));
+        }
+        _ => PadMode::by_name(mode)
+            .or_else(|| Some(PadMode::Statistic(Statistic::by_name(mode)?, vec![[None; 2]; rank])))
+            .ok_or_else(|| {
+                PyValueError::new_err(format!(
+                    "pad: mode '{mode}' is not supported for traced arrays; there are 'constant', 'edge', 'reflect', 'symmetric', \
+                     'wrap', 'linear_ramp', 'maximum', 'minimum', 'mean' and 'median'"
+                ))
+            })?,
     };
     for (key, v) in kwargs.into_iter().flat_map(|k| k.iter()) {
         let key = key.extract::<String>()?;
         match (key.as_str(), &mut mode) {
-            ("constant_values", PadMode::Constant(values)) => {
-                for (slot, [before, after]) in values.iter_mut().zip(pairs("constant_values", &v, rank)?) {
+            ("constant_values", PadMode::Constant(values)) | ("end_values", PadMode::LinearRamp(values)) => {
+                for (slot, [before, after]) in values.iter_mut().zip(pairs(&key, &v, rank)?) {
                     *slot = [convert::lift(py, &trace, &before)?, convert::lift(py, &trace, &after)?];
                 }
             }
+            ("stat_length", PadMode::Statistic(_, lengths)) if !v.is_none() => {
+                let length = |o: Any<'_>| {
+                    usize::try_from(args::integer("stat_length", &o)?)
+                        .map(Some)
+                        .map_err(|_| PyValueError::new_err("pad: stat_length must not be negative"))
+                };
+                for (slot, [before, after]) in lengths.iter_mut().zip(pairs("stat_length", &v, rank)?) {
+                    *slot = [length(before)?, length(after)?];
+                }
+            }
+            ("stat_length", PadMode::Statistic(..)) => {}
             ("reflect_type", PadMode::Reflect | PadMode::Symmetric) if v.eq("even")? => {}
+            ("reflect_type", PadMode::Reflect) if v.eq("odd")? => mode = PadMode::OddReflect,
+            ("reflect_type", PadMode::Symmetric) if v.eq("odd")? => mode = PadMode::OddSymmetric,
             _ => {
                 return Err(PyValueError::new_err(format!(
                     "pad: unsupported keyword argument for this mode: {key}={}",
@@ -193,7 +216,7 @@ fn pad(array: &Any<'_>, pad_width: &Any<'_>, mode: &str, kwargs: Option<&Bound<'
             }
         }
     }
-    on_trace(py, &trace, |t| join::pad(t, x, &widths, &mode))
+    on_trace(py, &trace, |t| padding::pad(t, x, &widths, &mode))
 }
 
 pub fn table(m: &Bound<'_, PyModule>, add: &mut super::Add<'_>) -> PyResult<()> {

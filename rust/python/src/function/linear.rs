@@ -132,6 +132,53 @@ fn tensordot(a: &Any<'_>, b: &Any<'_>, axes: Option<&Any<'_>>) -> PyResult<Array
     })
 }
 
+/// The axes of one operand, given as a list of numbers and perhaps an ellipsis, in letters: as NumPy numbers them.
+fn letters(axes: &Any<'_>) -> PyResult<String> {
+    const LETTERS: &[u8; 52] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let wrong = |what: &Any<'_>| {
+        PyTypeError::new_err(format!(
+            "einsum: give subscripts and operands, einsum('ij,jk->ik', a, b), or operands each followed by a list of axes, \
+             einsum(a, [0, 1], b, [1, 2], [0, 2]); got {} instead of a list of integers",
+            what.get_type()
+        ))
+    };
+    let ellipsis = axes.py().Ellipsis();
+    let mut out = String::new();
+    for item in axes.try_iter().map_err(|_| wrong(axes))? {
+        let item = item?;
+        if item.is(&ellipsis) {
+            out.push_str("...");
+            continue;
+        }
+        let k = args::integer("axis", &item).map_err(|_| wrong(axes))?;
+        let letter = usize::try_from(k).ok().and_then(|k| LETTERS.get(k)).ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "einsum: axes in lists are numbered from 0 to 51, got {k}; use smaller numbers"
+            ))
+        })?;
+        out.push(char::from(*letter));
+    }
+    Ok(out)
+}
+
+/// `einsum(a, [0, 1], b, [1, 2], [0, 2])` as subscripts and operands.
+fn with_lists<'py>(
+    py: Python<'py>,
+    first: &Any<'py>,
+    rest: &Bound<'py, PyTuple>,
+) -> PyResult<(String, Bound<'py, PyTuple>)> {
+    let all: Vec<Any<'py>> = std::iter::once(first.clone()).chain(rest.iter()).collect();
+    let pairs = all.chunks_exact(2);
+    let result = pairs.remainder().first().map(letters).transpose()?;
+    let terms = pairs.clone().map(|pair| letters(&pair[1])).collect::<PyResult<Vec<_>>>()?;
+    let mut subscripts = terms.join(",");
+    if let Some(result) = result {
+        subscripts += "->";
+        subscripts += &result;
+    }
+    Ok((subscripts, PyTuple::new(py, pairs.map(|pair| pair[0].clone()))?))
+}
+
 #[pyfunction]
 #[pyo3(signature = (subscripts, *operands, out=None, dtype=None, order=None, casting="safe", optimize=None))]
 #[expect(clippy::too_many_arguments, reason = "they are NumPy's")]
@@ -147,10 +194,9 @@ fn einsum(
 ) -> Object {
     // the order of contraction is decided here
     let _ = (order, casting, optimize);
-    let Ok(subscripts) = subscripts.extract::<String>() else {
-        return Err(PyTypeError::new_err(
-            "einsum: only the form einsum('ij,jk->ik', a, b) is supported for traced arrays",
-        ));
+    let (subscripts, operands) = match subscripts.extract::<String>() {
+        Ok(s) => (s, operands.clone()),
+        Err(_) => with_lists(py, subscripts, operands)?,
     };
     let (trace, operands) = super::sequence("einsum", operands.as_any(), &[])?;
     let y = on_trace(py, &trace, |t| contraction::einsum(t, &subscripts, &operands))?;

@@ -194,11 +194,10 @@ fn levels(
             "{what}: the levels decide which elements are taken and cannot be traced; pass numbers or a NumPy array"
         )));
     }
-    if method != "linear" {
-        return Err(PyTypeError::new_err(format!(
-            "{what}: method='{method}' is not supported for traced arrays; use 'linear'"
-        )));
-    }
+    let method = statistics::Method::by_name(method).ok_or_else(|| {
+        let names = statistics::Method::ALL.map(|(name, _)| format!("'{name}'")).join(", ");
+        PyValueError::new_err(format!("{what}: '{method}' is not a valid method; use one of {names}"))
+    })?;
     let given = convert::as_ndarray(q)?;
     let many = numpy::PyUntypedArrayMethods::ndim(&given) > 0;
     if numpy::PyUntypedArrayMethods::ndim(&given) > 1 {
@@ -210,7 +209,7 @@ fn levels(
         return Err(PyValueError::new_err(format!("{what}: levels must be in the range [0, {scale}]")));
     }
     let axes = args::axes(axis)?;
-    on_one(what, a, |t, x| statistics::quantile(t, x, &q, many, axes.as_deref(), keepdims))
+    on_one(what, a, |t, x| statistics::quantile(t, x, &q, many, method, axes.as_deref(), keepdims))
 }
 
 macro_rules! quantiles {

@@ -1,6 +1,7 @@
 //! jit: record once, replay without Python.
 
 mod argument;
+mod expect;
 mod record;
 mod replay;
 mod run;
@@ -18,6 +19,7 @@ use pyo3::types::{PyDict, PyTuple};
 use smallvec::SmallVec;
 
 use self::argument::{Data, Leaf};
+pub use self::expect::Expected;
 pub use self::record::Recorder;
 use self::record::{Action, Source};
 use self::replay::{Out, Output, Replay, Step};
@@ -505,6 +507,7 @@ fn jit(
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Jit>()?;
+    expect::register(m)?;
     m.add("PerformanceWarning", m.py().get_type::<PerformanceWarning>())?;
     m.add_function(wrap_pyfunction!(jit, m)?)
 }

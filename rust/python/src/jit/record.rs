@@ -10,6 +10,8 @@ use numpy::PyUntypedArray;
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 
+use super::Expected;
+
 /// Where a replay finds a value.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -52,6 +54,8 @@ pub struct Recorder {
     /// The content of a held array that the function itself has overwritten since: it is a constant of the recording.
     pub frozen: Vec<Option<Value>>,
     computed: usize,
+    /// What is to be looked at when something runs next.
+    pub expected: Vec<Expected>,
     /// What calls of the host came to in a replay that this recording takes over from.
     pub replayed: VecDeque<PyResult<Vec<Value>>>,
 }

@@ -8,7 +8,7 @@ use crate::tape::DType;
 use crate::{Error, Result};
 use std::ops::Range;
 
-fn out_of_range(index: i64, size: usize) -> Error {
+pub fn out_of_range(index: i64, size: usize) -> Error {
     Error::Index(format!("index {index} is out of bounds for axis 0 with size {size}"))
 }
 

@@ -22,7 +22,7 @@ fn shapes_and_axes() {
             statistics::std(t, x, axes, 1.0, keepdims),
             statistics::median(t, x, axes, keepdims),
             statistics::nanmean(t, x, axes, keepdims),
-            statistics::quantile(t, x, &[0.3], false, axes, keepdims),
+            statistics::quantile(t, x, &[0.3], false, statistics::Method::Linear, axes, keepdims),
         ] {
             assert_eq!(shape_of(t, y), to, "{axes:?} {keepdims}");
         }
@@ -30,9 +30,12 @@ fn shapes_and_axes() {
     let e = fails(reduce::sum(t, x, Some(&[3]), false), "axis 3 is out of bounds for array of dimension 3");
     assert!(matches!(e, Error::Axis(_)));
     fails(reduce::sum(t, x, Some(&[0, -3]), false), "duplicate value in 'axis'");
-    let y = statistics::quantile(t, x, &[0.1, 0.9], true, Some(&[0]), false);
+    let y = statistics::quantile(t, x, &[0.1, 0.9], true, statistics::Method::Linear, Some(&[0]), false);
     assert_eq!(shape_of(t, y), [2, 3, 4]);
-    fails(statistics::quantile(t, x, &[1.5], false, None, false), "must be in the range [0, 1]");
+    fails(
+        statistics::quantile(t, x, &[1.5], false, statistics::Method::Linear, None, false),
+        "must be in the range [0, 1]",
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
-use super::super::join::{self, Cuts, PadMode};
+use super::super::join::{self, Cuts};
 use super::super::operand::integers;
+use super::super::pad::{self, PadMode};
 use super::super::{choose, diagonal, shape, sort};
 use super::*;
 
@@ -113,10 +114,10 @@ fn repeats_and_pads() {
         (join::tile(t, x, &[]), vec![2, 3]),
         (join::repeat(t, x, &[2], None), vec![12]),
         (join::repeat(t, x, &[1, 0, 3], Some(1)), vec![2, 4]),
-        (join::pad(t, x, &[[1, 2], [0, 0]], &PadMode::Wrap), vec![5, 3]),
-        (join::pad(t, x, &[[0, 0], [7, 1]], &PadMode::Reflect), vec![2, 11]),
-        (join::pad(t, x, &[[1, 2], [3, 4]], &PadMode::Constant(vec![[Operand::Int(0); 2]; 2])), vec![5, 10]),
-        (join::pad(t, x, &[[1, 0], [0, 1]], &PadMode::Constant(vec![[Operand::Float(2.5); 2]; 2])), vec![3, 4]),
+        (pad::pad(t, x, &[[1, 2], [0, 0]], &PadMode::Wrap), vec![5, 3]),
+        (pad::pad(t, x, &[[0, 0], [7, 1]], &PadMode::Reflect), vec![2, 11]),
+        (pad::pad(t, x, &[[1, 2], [3, 4]], &PadMode::Constant(vec![[Operand::Int(0); 2]; 2])), vec![5, 10]),
+        (pad::pad(t, x, &[[1, 0], [0, 1]], &PadMode::Constant(vec![[Operand::Float(2.5); 2]; 2])), vec![3, 4]),
         (shape::roll(t, x, &[1, -5], Some(&[0, 1])), vec![2, 3]),
         (shape::roll(t, x, &[4], None), vec![2, 3]),
         (shape::rot90(t, x, 1, (0, 1)), vec![3, 2]),
@@ -127,7 +128,7 @@ fn repeats_and_pads() {
     fails(join::repeat(t, x, &[1, 2], Some(1)), "2 counts do not match axis 1 of shape (2, 3)");
     fails(join::repeat(t, x, &[-1], None), "may not contain negative values");
     let empty = float(t, &[0]);
-    fails(join::pad(t, empty, &[[1, 1]], &PadMode::Edge), "can't extend empty axis 0");
+    fails(pad::pad(t, empty, &[[1, 1]], &PadMode::Edge), "can't extend empty axis 0");
     fails(join::tile(t, x, &[usize::MAX / 8]), "too large");
 }
 

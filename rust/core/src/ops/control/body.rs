@@ -30,8 +30,11 @@ struct Inner {
     origin: Option<Origin>,
     derived: Mutex<FxHashMap<Vec<u64>, Arc<Derived>>>,
     /// By which outputs are wanted; the cache of plans and the calls in other plans own them.
-    plans: Mutex<Vec<(Mask, Weak<Plan>)>>,
+    plans: Mutex<Vec<(Asked, Weak<Plan>)>>,
 }
+
+/// Which outputs are wanted, and what becomes of parameters (see `Program::carries`).
+type Asked = (Mask, Vec<(u32, u32)>);
 
 /// Where a body was recorded, for the rules of users in it, which may take from there what is not among their arguments.
 #[derive(Clone, Debug)]
@@ -180,7 +183,7 @@ impl Body {
         }
         let at = |list: &[u32]| list.iter().filter(|x| !gone.contains(x)).map(|&x| place[x as usize]).collect();
         let (params, outputs, effects) = (at(&program.params), at(&program.outputs), at(&program.effects));
-        Body::new(Program { nodes, params, outputs, effects })
+        Body::new(Program { nodes, params, outputs, effects, carries: Vec::new() })
     }
 
     /// Whether a rule of a user is in it.
@@ -272,10 +275,16 @@ impl Body {
 
     /// The plan that computes the wanted outputs, and behind them what stands for the effects.
     pub fn plan(&self, wanted: &[bool]) -> Result<Arc<Plan>> {
+        self.plan_of_step(wanted, &[])
+    }
+
+    /// The same for a step of a loop: see `Program::carries`.
+    pub fn plan_of_step(&self, wanted: &[bool], carries: &[(u32, u32)]) -> Result<Arc<Plan>> {
         if let Some(plain) = &self.0.plain {
-            return plain.plan(wanted);
+            return plain.plan_of_step(wanted, carries);
         }
-        let known = locked(&self.0.plans).iter().find(|(m, _)| m == wanted).and_then(|(_, plan)| plan.upgrade());
+        let is_asked = |asked: &Asked| asked.0 == wanted && asked.1 == carries;
+        let known = locked(&self.0.plans).iter().find(|(a, _)| is_asked(a)).and_then(|(_, plan)| plan.upgrade());
         if let Some(plan) = known {
             return Ok(plan);
         }
@@ -284,10 +293,11 @@ impl Body {
         program.outputs.retain(|_| keep.next() == Some(&true));
         let effects = std::mem::take(&mut program.effects);
         program.outputs.extend(effects);
+        program.carries = carries.to_vec();
         let plan = plan::plan_for_body(program)?;
         let mut plans = locked(&self.0.plans);
-        plans.retain(|(m, _)| m != wanted);
-        plans.push((wanted.to_vec(), Arc::downgrade(&plan)));
+        plans.retain(|(a, _)| !is_asked(a));
+        plans.push(((wanted.to_vec(), carries.to_vec()), Arc::downgrade(&plan)));
         Ok(plan)
     }
 }

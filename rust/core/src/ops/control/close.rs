@@ -275,5 +275,5 @@ fn edited(body: &Body, mut edits: Edits, extras: &[Extra], at: usize) -> Program
     let places = |list: &[u32]| list.iter().map(|&x| moved[x as usize]).collect::<Vec<u32>>();
     let mut params = places(&old.params);
     params.splice(at..at, 0..count);
-    Program { nodes, params, outputs: places(&old.outputs), effects: places(&old.effects) }
+    Program { nodes, params, outputs: places(&old.outputs), effects: places(&old.effects), carries: Vec::new() }
 }

@@ -18,6 +18,7 @@ const VJP: u64 = 20;
 const JVP: u64 = 21;
 const BATCH: u64 = 22;
 const CONDITION: u64 = 23;
+const DECIDING: u64 = 24;
 
 /// What a stage reads at each step: carry `slot` of an earlier stage before (or after) that stage did the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +68,26 @@ impl While {
     fn read_metas(&self, stage: usize) -> Vec<Meta> {
         let body = &self.stages[stage].body;
         body.params()[self.consts + self.stages[stage].carries()..].to_vec()
+    }
+
+    /// The body of the first stage, whose last output is whether the condition holds for the carries that it gives. None where
+    /// somebody would see that the one runs with the other.
+    pub(crate) fn deciding(&self) -> Result<Option<Body>> {
+        let body = &self.stages[0].body;
+        if body.has_effects() || self.condition.has_effects() {
+            return Ok(None);
+        }
+        let condition = self.condition.key();
+        let words = vec![DECIDING, self.consts as u64, condition as u64, (condition >> 64) as u64];
+        let d = body.derived(words, || {
+            derive(body.params(), &all, |t, params| {
+                let mut out = body.inline(t, params)?;
+                let args = [&params[..self.consts], &out].concat();
+                out.extend(self.condition.inline(t, &args)?);
+                Ok((out, Mask::new()))
+            })
+        })?;
+        Ok(Some(d.body.clone()))
     }
 
     fn const_metas(&self) -> &[Meta] {

@@ -4,6 +4,8 @@ mod blocks;
 mod chains;
 mod composer;
 mod entries;
+mod indexed;
+mod loops;
 mod passes;
 mod pieces;
 mod products;
@@ -93,6 +95,14 @@ struct Lower<'a> {
     entries: Vec<(usize, usize)>,
     /// The units that are being lowered to run by parts of a batch.
     together: Option<Together>,
+    /// See `Program::carries`.
+    carries: &'a [(u32, u32)],
+    /// When each node is read for the last time by another one.
+    read_until: Vec<u32>,
+    /// Outputs that are written where their parameters are.
+    in_place: Vec<u32>,
+    /// The units of loops, with their nodes.
+    loops: Vec<(usize, u32)>,
 }
 
 const FOREVER: u32 = u32::MAX;
@@ -100,18 +110,24 @@ const FOREVER: u32 = u32::MAX;
 /// Places, with their lengths in bytes.
 type Temporary = SmallVec<[(usize, usize); 2]>;
 
-pub fn lower(ir: &Ir, schedule: &Schedule, options: Options) -> Result<Code> {
+pub fn lower(ir: &Ir, schedule: &Schedule, options: Options, carries: &[(u32, u32)]) -> Result<Code> {
     let known = ir.nodes.iter().filter(|n| n.op.is_some()).count();
     if options.generate && options.fuse && (1..=MOST).contains(&known) && code::has_code() {
         // where memory may not be executed there are kernels
-        if let Some(code) = attempt(ir, schedule, options, true)? {
+        if let Some(code) = attempt(ir, schedule, options, carries, true)? {
             return Ok(code);
         }
     }
-    attempt(ir, schedule, options, false)?.ok_or_else(misplaced)
+    attempt(ir, schedule, options, carries, false)?.ok_or_else(misplaced)
 }
 
-fn attempt(ir: &Ir, schedule: &Schedule, options: Options, generate: bool) -> Result<Option<Code>> {
+fn attempt(
+    ir: &Ir,
+    schedule: &Schedule,
+    options: Options,
+    carries: &[(u32, u32)],
+    generate: bool,
+) -> Result<Option<Code>> {
     let (small_limit, fuse) = (options.small.min(1024), options.fuse);
     let count = ir.nodes.len();
     let mut l = Lower {
@@ -138,10 +154,15 @@ fn attempt(ir: &Ir, schedule: &Schedule, options: Options, generate: bool) -> Re
         spread: FxHashMap::default(),
         registers: 0,
         now: 0,
+        carries,
+        read_until: Vec::new(),
+        in_place: Vec::new(),
+        loops: Vec::new(),
     };
     let alone = l.arrange(schedule);
     l.chains = Chains::new(ir, schedule, small_limit, fuse, &|x| !generate || alone[x as usize]);
     l.lifetimes(schedule);
+    l.read_until.clone_from(&l.last);
     if options.body {
         for &p in &ir.params {
             if l.last[p as usize] > 0 {
@@ -152,7 +173,9 @@ fn attempt(ir: &Ir, schedule: &Schedule, options: Options, generate: bool) -> Re
     l.readers();
     l.params();
     l.now = 0;
-    let mut runs = if fuse { runs(ir, schedule) } else { Vec::new() }.into_iter().peekable();
+    // a carry that is written where it was read is read to the end before
+    let by_entries = fuse && carries.is_empty();
+    let mut runs = if by_entries { runs(ir, schedule) } else { Vec::new() }.into_iter().peekable();
     for (u, unit) in schedule.units.iter().enumerate() {
         if let Some(run) = runs.next_if(|run| run.units.start == u) {
             l.begin(&run);
@@ -172,21 +195,16 @@ fn attempt(ir: &Ir, schedule: &Schedule, options: Options, generate: bool) -> Re
                     if let Kind::Opaque(o) = &l.ir.nodes[x as usize].kind
                         && !l.pieces(x, o)?
                         && !l.small_product(x, o)?
+                        && !l.indexed(x, o)?
                     {
-                        let to = l.code.steps.len();
-                        if to > from {
-                            l.code.units.push(Unit::Steps(from, to));
-                        }
+                        l.steps_from(from);
                         l.call(x)?;
                         from = l.code.steps.len();
                     } else if !matches!(l.ir.nodes[x as usize].kind, Kind::Opaque(_)) {
                         l.small_node(x)?;
                     }
                 }
-                let to = l.code.steps.len();
-                if to > from {
-                    l.code.units.push(Unit::Steps(from, to));
-                }
+                l.steps_from(from);
             }
             region::Unit::Region(r) => {
                 l.now += 1;
@@ -195,7 +213,13 @@ fn attempt(ir: &Ir, schedule: &Schedule, options: Options, generate: bool) -> Re
             region::Unit::Call(list) => {
                 l.now += 1;
                 match list[..] {
-                    [x] => l.call(x)?,
+                    [x] => {
+                        let from = l.code.steps.len();
+                        match &l.ir.nodes[x as usize].kind {
+                            Kind::Opaque(o) if l.indexed(x, o)? => l.steps_from(from),
+                            _ => l.call(x)?,
+                        }
+                    }
                     _ => l.products(list)?,
                 }
             }
@@ -631,8 +655,9 @@ impl Lower<'_> {
             Op::Control(c) => control::prepare(c, &|k| matches!(results.get(k), Some(Some(_))))?,
             _ => Vec::new(),
         };
-        let call =
-            Call { op: o.op.clone(), arguments, dst, shape: o.shape.clone(), dtype: n.dtype, stolen, results, bodies };
+        let shared = self.shared(x, &o.op, &results, &bodies);
+        let (op, shape, dtype) = (o.op.clone(), o.shape.clone(), n.dtype);
+        let call = Call { op, arguments, dst, shape, dtype, stolen, results, bodies, shared };
         self.code.nanoseconds = self.code.nanoseconds.saturating_add(call.nanoseconds());
         self.code.units.push(Unit::Call(Box::new(call)));
         for r in &n.inputs {
@@ -684,7 +709,8 @@ impl Lower<'_> {
                 Home::Outside(_) => None,
                 Home::Large(_) | Home::Scratch(..) | Home::Nowhere => return Err(misplaced()),
             };
-            self.code.outputs.push(OutputSlot { bytes: bytes(n), copied, scalar: false });
+            let in_place = self.in_place.contains(&(self.code.outputs.len() as u32));
+            self.code.outputs.push(OutputSlot { bytes: bytes(n), copied, scalar: false, in_place });
         }
         self.code.small = self.small.end() + padded(1);
         self.code.arena = self.code.small + self.large.end();

@@ -92,7 +92,8 @@ impl Drop for Recording {
 }
 
 impl Recording {
-    /// With `floor`, everything that is recorded belongs to the body, because it may never run.
+    /// With `floor`, everything that is recorded belongs to the body, because it may never run; without, the body is that of a
+    /// loop.
     pub fn open(session: &Session, floor: bool) -> PyResult<Recording> {
         let mut state = session.trace.lock()?;
         let start = state.tape.len();
@@ -100,6 +101,8 @@ impl Recording {
         state.tape.bodies.push(scope);
         if floor {
             state.tape.push_floor(scope);
+        } else {
+            state.loops.push(scope);
         }
         drop(state);
         Ok(Recording {
@@ -134,6 +137,7 @@ impl Recording {
             }
             if recording {
                 state.tape.bodies.pop();
+                state.loops.retain(|&open| open != self.scope);
                 self.effects = state.tape.take_effects(Some(self.scope));
             }
         }
