@@ -16,6 +16,9 @@ use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::rows::{self, Cut, Need, Role};
 use super::together::{self, Matrix};
 
+/// Elements of an array that takes little memory.
+const SHORT: usize = 1 << 19;
+
 /// A value is computed again, rather than stored and loaded, up to this cost (in tenths of a nanosecond an element).
 const CHEAP: u32 = 6;
 
@@ -332,7 +335,7 @@ impl Partition<'_> {
     }
 
     /// Moves regions right before the first unit that reads what they make: it is still in the caches then. Not those that
-    /// reduce: what they read would lie in memory for longer.
+    /// reduce long arrays, which would lie in memory for longer.
     fn delay(&self, stored: &[bool], order: &mut [u32]) {
         let ir = self.ir;
         let mut readers: Vec<SmallVec<[u32; 2]>> = vec![SmallVec::new(); self.units.len()];
@@ -358,7 +361,7 @@ impl Partition<'_> {
             let unit = order[k] as usize;
             let first = readers[unit].iter().map(|&u| place[u as usize]).min();
             if let (Unit::Region(region), Some(first)) = (&self.units[unit].1, first)
-                && region.folds.is_empty()
+                && (region.folds.is_empty() || region.n <= SHORT)
                 && first > k + 1
             {
                 order[k..first].rotate_left(1);

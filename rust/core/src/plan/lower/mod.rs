@@ -173,7 +173,9 @@ fn attempt(
     l.readers();
     l.params();
     l.now = 0;
-    let mut runs = if fuse { runs(ir, schedule) } else { Vec::new() }.into_iter().peekable();
+    // a carry that is written where it was read is read to the end before
+    let by_entries = fuse && carries.is_empty();
+    let mut runs = if by_entries { runs(ir, schedule) } else { Vec::new() }.into_iter().peekable();
     for (u, unit) in schedule.units.iter().enumerate() {
         if let Some(run) = runs.next_if(|run| run.units.start == u) {
             l.begin(&run);
