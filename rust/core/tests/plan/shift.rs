@@ -29,9 +29,15 @@ fn same_everywhere(t: &Tape, targets: &[NodeId]) {
 }
 
 /// Loosely: squares of sums and their derivatives lose some digits, while a wrong window loses them all.
+/// Not what comes after the sine of a number so large that its last bits are turns.
 fn close_to_plain(t: &Tape, targets: &[NodeId]) {
     let expected = plain(t);
-    for &x in targets {
+    let is_wild = |x: &NodeId| {
+        let large = |v: &f64| v.abs() > 1e6;
+        matches!(t.op(*x), Op::Unary(Unary::Sin)) && expected[t.node(*x).inputs[0].index()].iter().any(large)
+    };
+    let wild = (0..t.len() as u32).map(NodeId).find(is_wild);
+    for &x in targets.iter().filter(|&&x| wild.is_none_or(|w| x.0 < w.0)) {
         let wanted = &expected[x.index()];
         let scale = 1.0 + wanted.iter().fold(0.0f64, |m, v| m.max(v.abs()));
         for (got, wanted) in get(t, x).iter().zip(wanted) {
