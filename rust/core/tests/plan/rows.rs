@@ -149,6 +149,24 @@ fn blocks_that_begin_within_a_vector() {
     }
 }
 
+/// A value that a kernel computes, a reduction joins and a pass reads was once added by both.
+#[test]
+fn what_a_pass_adds_up_is_added_once() {
+    for dtype in [DType::F64, DType::F32] {
+        agree(&over_rows(13501589052788015739, 18, (3, 1000), dtype), 13501589052788015739);
+        let mut t = Tape::new();
+        let x = param(&mut t, &(0..6000).map(|i| f64::from(i % 97) / 50.0).collect::<Vec<_>>(), &[4, 1500], dtype);
+        let (y, c) = (t.unary(Unary::Sin, x).unwrap(), t.sum(x, &[1]).unwrap());
+        let c = t.reshape(c, &[4, 1]).unwrap();
+        let c = t.broadcast_to(c, &[4, 1500]).unwrap();
+        let z = t.sub(y, c).unwrap();
+        let z = t.square(z).unwrap();
+        t.sum(y, &[0]).unwrap();
+        t.sum(z, &[0]).unwrap();
+        agree(&t, 1);
+    }
+}
+
 #[test]
 fn arrays_without_rows_or_columns() {
     for shape in [(0, 5), (5, 0), (0, 0), (1, 4), (4, 1), (1, 3000), (3000, 1)] {

@@ -374,7 +374,10 @@ impl<'l, 'a> Blocks<'l, 'a> {
             };
             self.locals.insert(x, local);
             for &k in folds.get(&x).into_iter().flatten() {
-                self.reduce(k, local);
+                // a pass that reads x later may do it
+                if !self.running.contains(&k) {
+                    self.reduce(k, local);
+                }
             }
         }
         for (k, &f) in self.r.folds.iter().enumerate() {
