@@ -27,6 +27,7 @@ __all__ = [
     "clear_cache",
     "close_over",
     "dense",
+    "expect",
     "full",
     "functions",
     "grad",

@@ -7,6 +7,7 @@
 // loops over registers read best with an index into each
 #![allow(clippy::needless_range_loop)]
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use std::arch::asm;
 use std::ops::Range;
 
@@ -285,11 +286,16 @@ impl<T: Real> Block<T> {
     }
 }
 
-/// The same address, of which the compiler does not know that.
+/// The same address, of which the compiler does not know that: it would keep eight of them instead.
 #[inline(always)]
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(unused_mut))]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read through it there")]
 fn opaque<T>(mut p: *const T) -> *const T {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     // SAFETY: no instruction.
-    unsafe { asm!("/* {0} */", inout(reg) p, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("/* {0} */", inout(reg) p, options(pure, nomem, nostack, preserves_flags));
+    }
     p
 }
 
