@@ -294,8 +294,8 @@ impl<T: Real> Batch<'_, T> {
 
 /// Multiplications worth a task of their own, in f64: some 25 µs.
 const TASK_WORK: usize = 1 << 20;
-/// Multiplications from which on a product is shared with other threads: some 7 µs in f64.
-const SHARED_WORK: usize = TASK_WORK / 2;
+/// Multiplications from which on a product is shared with other threads: with half of them products of size 96 take twice as long.
+const SHARED_WORK: usize = 2 * TASK_WORK;
 /// Columns of `b` and rows of `a` that are packed at a time: some MiB.
 const PACKED_COLS: usize = 64 * COLS;
 const PACKED_ROWS: usize = 256 * ROWS;
@@ -532,7 +532,7 @@ fn tile(rows: usize, cols: usize, work: usize) -> (usize, usize) {
     }
     let (mut height, mut width) = (TASK_ROWS, cols);
     let all = rows.saturating_mul(cols).saturating_mul(work);
-    let wanted = (all / (2 * threads)).clamp(SHARED_WORK / 4, TASK_WORK);
+    let wanted = (all / (2 * threads)).clamp(SHARED_WORK / 8, TASK_WORK);
     while rows.div_ceil(height) < 2 * threads && height > 4 * ROWS && height * cols * work > wanted {
         height /= 2;
     }
