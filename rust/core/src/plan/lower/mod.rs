@@ -1,6 +1,7 @@
 //! From a schedule to code: places for all values, instructions with resolved operands.
 
 mod blocks;
+mod calls;
 mod chains;
 mod composer;
 mod entries;
@@ -11,6 +12,7 @@ mod pieces;
 mod products;
 mod rows;
 mod small;
+mod steps;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -26,18 +28,13 @@ use super::ir::{DIRECT, Fold, Ir, Kind, NOBODY, Node, Ref};
 use super::memory::{Places, SmallPlaces, padded};
 use super::region::{self, Schedule};
 use super::rows::Role;
-use super::view::View;
 use crate::code::{self, Pass};
-use crate::exec::control;
-use crate::exec::narrow;
-use crate::exec::node::{Argument, Call};
 use crate::exec::region::Place;
 use crate::exec::run::{Code, OutputSlot, ParamSlot, Unit};
-use crate::exec::straight::{self, Outside, SmallFold, Step};
+use crate::exec::straight;
 use crate::exec::strided::Strided;
+use crate::math;
 use crate::math::reduce::{AccumulateKernel, BLOCK, ReduceKernel};
-use crate::math::{self, Kernel};
-use crate::ops::{Gather, Op, Windowed};
 use crate::tape::DType;
 use crate::{Error, Result};
 
@@ -422,252 +419,6 @@ impl Lower<'_> {
         let at = self.constant(Box::new(straight::pointer_to(&*view)));
         self.code.views.push(view);
         at
-    }
-
-    fn step(&mut self, f: Kernel, n: usize, [dst, a, b, c]: [usize; 4]) -> Result<()> {
-        let small = |at: usize| {
-            u32::try_from(at).map_err(|_| {
-                Error::Memory("the small arrays of one plan take more than 4 GiB; split the computation".into())
-            })
-        };
-        let step = Step { f, n: n as u32, dst: small(dst)?, a: small(a)?, b: small(b)?, c: small(c)? };
-        self.code.steps.push(step);
-        Ok(())
-    }
-
-    /// Steps that write what `r` reads to dst.
-    fn copy_to(&mut self, r: Ref, n: usize, dtype: DType, dst: usize) -> Result<()> {
-        if self.is_number(r.node) {
-            let at = self.number(r.node)?;
-            return self.step(math::select::splat(dtype), n, [dst, at, at, at]);
-        }
-        let view = match r.view {
-            DIRECT => View::whole(&[n]),
-            v => self.ir.views[v as usize].clone(),
-        };
-        let strided = Strided::new(&view, dtype.size());
-        if let Home::Small(at) = self.home[r.node as usize] {
-            let first = at.wrapping_add_signed(strided.offset);
-            if strided.is_splat() && n > 0 {
-                return self.step(math::select::splat(dtype), n, [dst, first, first, first]);
-            }
-            if strided.is_contiguous() {
-                return self.step(straight::copy_bytes, n * dtype.size(), [dst, first, first, first]);
-            }
-            let c = self.described(strided);
-            return self.step(straight::copy, n, [dst, at, at, c]);
-        }
-        let place = self.place(r.node)?;
-        let cell = self.small.fresh(8);
-        self.code.addresses.push((cell, place));
-        let c = self.described(strided);
-        self.step(straight::copy_from_address, n, [dst, cell, cell, c])
-    }
-
-    /// Where the n elements that `r` reads lie one after the other; places that nobody needs afterwards are noted.
-    fn spread(&mut self, r: Ref, n: usize, temporary: &mut Temporary) -> Result<usize> {
-        let dtype = self.ir.nodes[r.node as usize].dtype;
-        let (known, left) = match self.spread.get_mut(&(r.node, r.view)) {
-            Some((at, left)) => {
-                *left -= 1;
-                (*at, *left)
-            }
-            None => (None, 0),
-        };
-        let at = match known {
-            Some(at) => at,
-            None => {
-                let at = self.small.take(n * dtype.size());
-                self.copy_to(r, n, dtype, at)?;
-                at
-            }
-        };
-        if left == 0 {
-            temporary.push((at, n * dtype.size()));
-        } else if let Some(entry) = self.spread.get_mut(&(r.node, r.view)) {
-            entry.0 = Some(at);
-        }
-        Ok(at)
-    }
-
-    fn small_node(&mut self, x: u32) -> Result<()> {
-        let ir = self.ir;
-        let n = &ir.nodes[x as usize];
-        if self.chains.skips(x) {
-            return Ok(());
-        }
-        let inputs = self.chains.inputs(ir, x);
-        match &n.kind {
-            Kind::Iota => {
-                let contents: Vec<u8> = (0..n.n as i64).flat_map(i64::to_le_bytes).collect();
-                let at = self.constant(contents.into());
-                self.home[x as usize] = Home::Small(at);
-                // constants stay
-                self.last[x as usize] = FOREVER;
-                return Ok(());
-            }
-            Kind::Copy => {
-                let Home::Small(dst) = self.settle(x) else { return Err(misplaced()) };
-                self.copy_to(n.inputs[0], n.n, n.dtype, dst)?;
-            }
-            Kind::Fold(fold) => {
-                let Home::Small(dst) = self.settle(x) else { return Err(misplaced()) };
-                let input = n.inputs[0].node;
-                let Home::Small(a) = self.home[input as usize] else { return Err(misplaced()) };
-                let (block, accumulate, init) = fold_kernels(fold, n.dtype)?;
-                let description = Box::new(SmallFold {
-                    block,
-                    narrow: narrow::kernel(fold.op, n.dtype, fold.row),
-                    accumulate,
-                    init,
-                    size: n.dtype.size(),
-                    rows: fold.rows,
-                    row: fold.row,
-                    leading: fold.leading,
-                });
-                let c = self.constant(Box::new(straight::pointer_to(&*description)));
-                self.code.folds.push(description);
-                self.step(straight::fold, n.n, [dst, a, a, c])?;
-            }
-            // computed with its twin
-            Kind::Map(_) if self.home[x as usize] != Home::Nowhere => {}
-            Kind::Map(kernel) => {
-                let mut temporary: Temporary = SmallVec::new();
-                let mut operands: SmallVec<[usize; 3]> = SmallVec::new();
-                let mut in_place = true;
-                for r in &inputs {
-                    let from = &ir.nodes[r.node as usize];
-                    let size = from.dtype.size();
-                    if self.is_number(r.node) {
-                        operands.push(self.number(r.node)?);
-                        continue;
-                    }
-                    in_place &= size == n.dtype.size() && r.view == DIRECT;
-                    match (self.home[r.node as usize], r.view) {
-                        (Home::Small(at), DIRECT) => operands.push(at),
-                        (Home::Small(at), v) if ir.views[v as usize].contiguous() => {
-                            let offset = ir.views[v as usize].collapsed().offset * size as isize;
-                            operands.push(at.wrapping_add_signed(offset));
-                        }
-                        _ => operands.push(self.spread(*r, n.n, &mut temporary)?),
-                    }
-                }
-                if in_place {
-                    for r in &inputs {
-                        self.release(r.node);
-                    }
-                }
-                let Home::Small(dst) = self.settle(x) else { return Err(misplaced()) };
-                let first = operands.first().copied().unwrap_or(dst);
-                let second = operands.get(1).copied().unwrap_or(first);
-                let third = operands.get(2).copied().unwrap_or(first);
-                match ir.twins.get(&x).filter(|twin| twin.other > x) {
-                    Some(twin) => {
-                        let Home::Small(other) = self.settle(twin.other) else { return Err(misplaced()) };
-                        let (sine, cosine) = if twin.is_sine { (dst, other) } else { (other, dst) };
-                        self.step(twin.kernel, n.n, [sine, first, cosine, first])?;
-                    }
-                    None => {
-                        let kernel = self.chains.kernel(ir, x, *kernel).ok_or_else(misplaced)?;
-                        self.step(kernel, n.n, [dst, first, second, third])?;
-                    }
-                }
-                for (at, bytes) in temporary {
-                    self.small.give_back(at, bytes);
-                }
-            }
-            Kind::Mask(frame) => {
-                let r = n.inputs[0];
-                let Home::Small(dst) = self.settle(x) else { return Err(misplaced()) };
-                self.copy_to(r, n.n, n.dtype, dst)?;
-                let outside = Box::new(Outside { frame: frame.clone(), n: n.n, size: n.dtype.size() });
-                let c = self.constant(Box::new(straight::pointer_to(&*outside)));
-                self.code.outside.push(outside);
-                self.step(straight::clear_outside, n.n, [dst, dst, dst, c])?;
-            }
-            Kind::Param | Kind::Const(_) | Kind::Opaque(_) | Kind::Project(_) => {
-                return Err(misplaced());
-            }
-        }
-        for r in &inputs {
-            self.release(r.node);
-        }
-        self.release(x);
-        Ok(())
-    }
-
-    fn call(&mut self, x: u32) -> Result<()> {
-        let ir = self.ir;
-        let n = &ir.nodes[x as usize];
-        let Kind::Opaque(o) = &n.kind else { return Err(misplaced()) };
-        let mut arguments: SmallVec<[Argument; 3]> = SmallVec::new();
-        for (r, (shape, dtype)) in n.inputs.iter().zip(&o.inputs) {
-            let mut place = self.place(r.node)?;
-            let mut strides = None;
-            if r.view != DIRECT {
-                let v = &ir.views[r.view as usize];
-                if let Op::MatMul(_) = o.op {
-                    place.offset = place.offset.wrapping_add_signed(v.offset * dtype.size() as isize);
-                    strides = Some(v.strides.clone());
-                } else {
-                    let offset = v.collapsed().offset * dtype.size() as isize;
-                    place.offset = place.offset.wrapping_add_signed(offset);
-                }
-            }
-            arguments.push(Argument { place, shape: shape.clone(), dtype: *dtype, strides });
-        }
-        // what is written over dies here: its place is the result's
-        let written = match o.op {
-            Op::Windowed(Windowed::Update(_)) | Op::Gather(Gather::Set) => 0,
-            // the sum that a product is added to
-            Op::MatMul(_) => 2,
-            _ => usize::MAX,
-        };
-        let first = n.inputs.get(written).map_or(x, |r| r.node);
-        let stolen = n.inputs.get(written).is_some_and(|r| r.view == DIRECT)
-            && n.inputs.iter().filter(|r| r.node == first).count() == 1
-            && self.last[first as usize] == self.now
-            && matches!(self.home[first as usize], Home::Small(_) | Home::Large(_))
-            && self.together.is_none()
-            && !(self.output.contains_key(&x) && n.n > self.small_limit);
-        if stolen {
-            self.home[x as usize] = std::mem::replace(&mut self.home[first as usize], Home::Nowhere);
-        } else {
-            self.settle(x);
-        }
-        let dst = self.place(x)?;
-        let mut results = Vec::new();
-        for &r in &o.results {
-            let Some(result) = ir.nodes.get(r as usize) else {
-                results.push(None);
-                continue;
-            };
-            let Kind::Project(shape) = &result.kind else { return Err(misplaced()) };
-            self.settle(r);
-            results.push(Some(Argument {
-                place: self.place(r)?,
-                shape: shape.clone(),
-                dtype: result.dtype,
-                strides: None,
-            }));
-        }
-        let bodies = match &o.op {
-            Op::Control(c) => control::prepare(c, &|k| matches!(results.get(k), Some(Some(_))))?,
-            _ => Vec::new(),
-        };
-        let shared = self.shared(x, &o.op, &results, &bodies);
-        let (op, shape, dtype) = (o.op.clone(), o.shape.clone(), n.dtype);
-        let call = Call { op, arguments, dst, shape, dtype, stolen, results, bodies, shared };
-        self.code.nanoseconds = self.code.nanoseconds.saturating_add(call.nanoseconds());
-        self.code.units.push(Unit::Call(Box::new(call)));
-        for r in &n.inputs {
-            self.release(r.node);
-        }
-        for &r in o.results.iter().filter(|&&r| r != NOBODY) {
-            self.release(r);
-        }
-        self.release(x);
-        Ok(())
     }
 
     fn region(&mut self, r: &region::Region, unit: u32) -> Result<()> {
